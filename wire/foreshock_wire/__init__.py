@@ -1,0 +1,6 @@
+"""The contract that edge and centre share.
+
+In: nothing. Out: ids, topics, messages, telemetry batches and the model file.
+Every arrow between two roles is defined here and in no other place.
+Open `topics` first, then `messages` and `batch`; `model` runs the one-file model.
+"""

@@ -1,0 +1,228 @@
+"""Control messages: JSON with a `v` field; unknown fields are kept, enums travel as strings.
+
+Telemetry (readings, scores) travels in columnar batches instead: see `batch`. Alarms and events
+go up as `UpRecord`s inside a `RecordBatch`; a `Gap` stands in any stream for records that
+retention dropped. On a telemetry topic a payload that begins with `{` is a `Gap`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from foreshock_wire.errors import InvalidIdError, MessageError
+from foreshock_wire.ids import check_id
+
+
+def _checked(value: str) -> str:
+    try:
+        return check_id(value)
+    except InvalidIdError as error:
+        raise ValueError(str(error)) from None
+
+
+Id = Annotated[str, AfterValidator(_checked)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Seq = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Epoch = Annotated[str, Field(pattern=r"^[0-9a-z]{1,40}$")]
+
+
+class Message(BaseModel):
+    """Base of the control messages."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    v: Literal[1] = 1
+
+    def to_bytes(self) -> bytes:
+        """Return the message as compact UTF-8 JSON."""
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes | bytearray | str) -> Self:
+        """Parse and validate.
+
+        Raises:
+            MessageError: names the message type and the first thing that is wrong with it.
+        """
+        try:
+            return cls.model_validate_json(payload)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "payload"
+            raise MessageError(f"{cls.__name__}: {where}: {first['msg']}") from None
+
+
+class AlarmState(StrEnum):
+    """States of an alarm (ISA-18.2-2016, figure 3)."""
+
+    NORMAL = "normal"
+    UNACKNOWLEDGED = "unacknowledged"
+    ACKNOWLEDGED = "acknowledged"
+    RETURN_TO_NORMAL_UNACKNOWLEDGED = "return_to_normal_unacknowledged"
+    SHELVED = "shelved"
+
+
+class AlarmPriority(StrEnum):
+    """Priorities of an alarm (ISA-18.2, three in common use)."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Reason(Message):
+    """One sensor's part in an alarm: its exact Shapley value in margin (log-odds) units."""
+
+    channel: Id
+    contribution: Finite
+    value: Finite | None = None
+    healthy: Finite | None = None
+    unit: str = ""
+
+
+class Alarm(Message):
+    """A machine's alarm: what, why, how sure, how long, and what to do."""
+
+    site: Id
+    gateway: Id
+    machine: Id
+    episode: int = Field(ge=0)
+    state: AlarmState
+    priority: AlarmPriority = AlarmPriority.MEDIUM
+    time_ns: int
+    raised_ns: int | None = None
+    probability: Finite | None = None
+    threshold: Finite | None = None
+    mode: str | None = None
+    lead_time_h: tuple[Finite, Finite, Finite] | None = None
+    reasons: tuple[Reason, ...] = ()
+    advice: str = ""
+    model: Sha256 | None = None
+    source: Literal["model", "rule"] = "model"
+    trigger_received_ns: int | None = None
+
+
+class AlarmAction(StrEnum):
+    """What an operator can do with an alarm."""
+
+    ACKNOWLEDGE = "acknowledge"
+    SHELVE = "shelve"
+    UNSHELVE = "unshelve"
+
+
+class AlarmCommand(Message):
+    """An operator's action; `until_ns` (machine time) belongs to `shelve`."""
+
+    action: AlarmAction
+    operator: str = ""
+    until_ns: int | None = None
+
+
+class Score(Message):
+    """The newest score of a machine, for local screens."""
+
+    machine: Id
+    time_ns: int
+    probability: Finite | None
+    novelty: Finite | None = None
+    model: Sha256 | None
+
+
+class Status(Message):
+    """The agent's birth, heartbeat, or (`online` false, as its will) death."""
+
+    site: Id
+    gateway: Id
+    online: bool
+    epoch: Epoch
+    version: str
+    model: Sha256 | None = None
+    health_port: int | None = None
+
+
+class UpRecord(Message):
+    """One record of an `alarms` or `events` stream."""
+
+    seq: Seq
+    body: dict[str, object]
+
+
+class RecordBatch(Message):
+    """Consecutive records of one epoch's stream, first seq first."""
+
+    epoch: Epoch
+    records: Annotated[tuple[UpRecord, ...], Field(min_length=1)]
+
+
+class Gap(Message):
+    """A tombstone: the records `first_seq` to `last_seq` of this stream were dropped, and why."""
+
+    epoch: Epoch
+    first_seq: Seq
+    last_seq: Seq
+    reason: str
+
+
+class UpAck(Message):
+    """The lake holds everything of this epoch's stream up to `seq`.
+
+    `expected` is set on a refusal (nack): the batch began above it.
+    """
+
+    epoch: Epoch
+    stream: str
+    seq: int = Field(ge=0)
+    expected: Seq | None = None
+
+
+class ModelRef(Message):
+    """A model file: content-addressed, with what a transfer needs to know."""
+
+    sha256: Sha256
+    size: int = Field(gt=0, le=1 << 30)
+    block_bytes: int = Field(default=131_072, ge=1024, le=1 << 20)
+    name: str
+    version: str
+
+
+class Desired(Message):
+    """What one gateway shall run; `counter` only ever grows."""
+
+    gateway: Id
+    counter: int = Field(ge=1)
+    model: ModelRef
+
+
+class DeviceState(StrEnum):
+    """How far a gateway is with a directive (DESIGN section 6)."""
+
+    OFFERED = "offered"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    DOWNLOADING = "downloading"
+    VERIFIED = "verified"
+    SELF_TEST = "self_test"
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled_back"
+
+
+class Report(Message):
+    """What a gateway runs, how far it is with its directive, and its accounts."""
+
+    gateway: Id
+    state: DeviceState | None = None
+    counter: int = Field(default=0, ge=0)
+    reason: str = ""
+    model: Sha256 | None = None
+    version: str = ""
+    accounts: dict[str, int] = Field(default_factory=dict)
+
+
+class BlockRequest(Message):
+    """A gateway asks for one block of a model file."""
+
+    sha256: Sha256
+    index: int = Field(ge=0)

@@ -1,0 +1,160 @@
+"""Load and run a model file with numpy and onnxruntime, and nothing else.
+
+Open `Model.load`; what the file says of itself is in `spec`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from foreshock_wire.errors import (
+    ChannelMismatchError,
+    NotAModelError,
+    SelfTestError,
+    SpecError,
+)
+from foreshock_wire.spec import METADATA_KEY, ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    import onnxruntime as ort
+
+    Float32 = npt.NDArray[np.float32]
+
+OUTPUTS: Final = (
+    "margin",
+    "probability",
+    "modes",
+    "lead_time",
+    "novelty",
+    "features",
+    "shapley",
+)
+GOLDEN_TOLERANCE: Final = 1e-4
+"""Largest margin difference (log-odds) between converter and device in the self-test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the graph says of N windows; rows without a score are NaN throughout.
+
+    `margin` and `probability` and `novelty` float32[N]; `modes` float32[N, M]; `lead_time`
+    float32[N, Q] in hours, ordered; `features` float32[N, F]; `shapley` float32[N, C] in margin
+    units, zero rows unless it was asked for.
+    """
+
+    margin: Float32
+    probability: Float32
+    modes: Float32
+    lead_time: Float32
+    novelty: Float32
+    features: Float32
+    shapley: Float32
+
+
+class Model:
+    """One loaded model file: `spec`, `sha256`, and the graph behind `run`."""
+
+    def __init__(self, spec: ModelSpec, sha256: str, session: ort.InferenceSession) -> None:
+        self.spec = spec
+        self.sha256 = sha256
+        self._session = session
+
+    @classmethod
+    def load(cls, source: Path | bytes) -> Model:
+        """Load a model file, or its bytes.
+
+        Raises:
+            NotAModelError: not ONNX, not ours, or truncated.
+            SpecError, SpecTooNewError: the metadata cannot be trusted.
+        """
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        session = _session(data)
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise NotAModelError(f"the ONNX file has no {METADATA_KEY}: convert it with foreshock")
+        spec = ModelSpec.from_json(text)
+        _check_graph(session, spec)
+        return cls(spec, hashlib.sha256(data).hexdigest(), session)
+
+    def run(self, windows: Float32, *, explain: bool = False) -> Outputs:
+        """Score windows float32[N, T, C] (NaN = missing); `explain` fills `shapley`.
+
+        Raises:
+            ChannelMismatchError: the windows have another shape than the model's.
+        """
+        expected = (self.spec.length, len(self.spec.channels))
+        if windows.ndim != 3 or windows.shape[1:] != expected:  # noqa: PLR2004 - [N, T, C]
+            raise ChannelMismatchError(
+                f"windows have shape {windows.shape}, the model reads [N, {expected[0]}, "
+                f"{expected[1]}] of {', '.join(self.spec.channel_ids)}"
+            )
+        feed = {
+            "window": np.ascontiguousarray(windows, dtype=np.float32),
+            "explain": np.array(explain),
+        }
+        return Outputs(*self._session.run(list(OUTPUTS), feed))
+
+    def check_channels(self, available: Sequence[str]) -> None:
+        """Raise unless every channel that the model reads is among `available`.
+
+        Raises:
+            ChannelMismatchError: names the missing ones.
+        """
+        missing = [name for name in self.spec.channel_ids if name not in set(available)]
+        if missing:
+            raise ChannelMismatchError(
+                f"model {self.spec.name!r} reads {', '.join(missing)}, which this gateway's "
+                f"sources do not give (they give {', '.join(available)})"
+            )
+
+    def self_test(self) -> None:
+        """Run the golden windows that travel in the file.
+
+        Raises:
+            SelfTestError: outputs differ from what the converter saw, or no golden windows.
+        """
+        golden = self.spec.golden
+        if golden is None or not len(golden.windows):
+            raise SelfTestError(f"model {self.spec.name!r} carries no golden windows")
+        got = self.run(golden.windows, explain=True)
+        for name, have, want in (
+            ("margin", got.margin, golden.margin),
+            ("shapley", got.shapley, golden.shapley),
+        ):
+            if not np.allclose(have, want, rtol=0, atol=GOLDEN_TOLERANCE, equal_nan=True):
+                worst = float(np.nanmax(np.abs(have - want), initial=0.0))
+                raise SelfTestError(
+                    f"model {self.spec.name!r} does not repeat its golden {name}: off by {worst:g}"
+                )
+
+
+def _session(data: bytes) -> ort.InferenceSession:
+    import onnxruntime as ort  # noqa: PLC0415 - the contract is importable without the runtime
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises bare C++ exception types
+        raise NotAModelError(f"not a model file that this runtime can load: {error}") from None
+
+
+def _check_graph(session: ort.InferenceSession, spec: ModelSpec) -> None:
+    outputs = {output.name for output in session.get_outputs()}
+    inputs = {entry.name: entry.shape for entry in session.get_inputs()}
+    if missing := [name for name in OUTPUTS if name not in outputs]:
+        raise SpecError(f"model {spec.name!r} lacks the outputs {', '.join(missing)}")
+    if set(inputs) != {"window", "explain"}:
+        raise SpecError(f"model {spec.name!r} has the inputs {', '.join(inputs)}")
+    if list(inputs["window"][1:]) != [spec.length, len(spec.channels)]:
+        raise SpecError(f"model {spec.name!r}: the graph's window is not the spec's")
