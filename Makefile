@@ -1,0 +1,84 @@
+# The whole developer interface. CI calls the same targets; each makes the environment it needs.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.SUFFIXES:
+
+BIN := .venv/bin
+VAR := var
+ARGS ?=
+export PYTHON
+
+.PHONY: help
+help: ## List these targets
+	@echo "make <target> [ARGS='...'] [PYTHON=/path/to/python3.11]"
+	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## Make .venv with all that a developer needs
+	@sh scripts/setup.sh dev
+	@echo "next: make test, make demo, or $(BIN)/foreshock --help"
+
+.PHONY: demo
+demo: ## Watch the whole loop turn, about 90 seconds (ARGS='--keep DIR --json')
+	@sh scripts/setup.sh demo
+	@$(BIN)/foreshock demo $(ARGS)
+
+.PHONY: test
+test: ## Run every test (ARGS='tests/test_x.py -k y'); FORESHOCK_REQUIRE=all turns skips into failures
+	@sh scripts/setup.sh dev
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+.PHONY: lint
+lint: ## Check style, types and layers
+	@sh scripts/setup.sh dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: ## Format the code and repair what can be repaired
+	@sh scripts/setup.sh dev
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+.PHONY: bench
+bench: ## Run every benchmark, quickly (ARGS='' for the full length)
+bench: ARGS = --quick
+bench:
+	@sh scripts/setup.sh dev
+	@found=; for file in benchmarks/bench_*.py; do \
+	  [ -e "$$file" ] || continue; found=1; echo "==> $$file $(ARGS)"; \
+	  $(BIN)/python "$$file" $(ARGS) || exit 1; \
+	done; [ -n "$$found" ] || echo "there is no benchmarks/bench_*.py yet"
+
+.PHONY: build
+build: ## Build the wheel, and the image where a Docker engine answers
+	@sh scripts/setup.sh dev
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build -t wheel
+	@if docker info >/dev/null 2>&1; then \
+	  docker build --file deploy/Dockerfile --tag foreshock:dev . ; \
+	else echo "no Docker engine answers here: the image deploy/Dockerfile was not built"; fi
+
+.PHONY: run
+run: ## Serve /predict on the current champion (ARGS='--port 8080')
+	@sh scripts/setup.sh demo
+	@[ -e $(VAR)/tracking ] || $(MAKE) run_pipeline ARGS=
+	@$(BIN)/foreshock fleet api --tracking $(VAR)/tracking $(ARGS)
+
+.PHONY: run_pipeline
+run_pipeline: ## Retrain once, from recorded history to the champion, in var/
+	@sh scripts/setup.sh demo
+	@[ -e $(VAR)/history ] || $(BIN)/foreshock plant record --out $(VAR)/history
+	@$(BIN)/foreshock trainer ingest --from $(VAR)/history --lake $(VAR)/lake
+	@$(BIN)/foreshock trainer retrain --lake $(VAR)/lake --tracking $(VAR)/tracking --promote $(ARGS)
+
+.PHONY: lock
+lock: ## Write requirements/*.txt again from pyproject.toml (ARGS=--upgrade)
+	@sh scripts/setup.sh dev
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/lock.py $(ARGS)
+
+.PHONY: clean
+clean: ## Remove what the targets made, .venv and var/ included
+	rm -rf .venv dist $(VAR) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
