@@ -1,0 +1,89 @@
+"""Files about what really happened: events.csv (the work orders) and truth.npz (what nobody sees).
+
+events.csv has the columns of `COLUMNS`, one row per event, times in RFC 3339 UTC. truth.npz holds
+`machines`, `modes`, `time_ns[K]` and per machine `health[N, K]`, `severity[N, M, K]`, `load[N, K]`,
+`running[N, K]`; it reaches to the planned end, also when a live run is stopped before.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from foreshock_plant.parameters import MODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+
+    from foreshock_plant.machine import Event, Life
+
+COLUMNS: Final = ("machine", "time", "kind", "mode", "detail")
+
+
+def rfc3339(time_ns: int) -> str:
+    """Return UTC nanoseconds as RFC 3339 with whole seconds (or microseconds when needed)."""
+    seconds, rest = divmod(time_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def in_order(lives: Iterable[Life]) -> list[tuple[str, Event]]:
+    """Return the events of all machines in order of time."""
+    rows = [(life.machine, event) for life in lives for event in life.events]
+    return sorted(rows, key=lambda row: (row[1].step, row[0]))
+
+
+class EventLog:
+    """Appends events to a new events.csv; each row is on its way to the disk before `add` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._rows.writerow(COLUMNS)
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(self, machine: str, event: Event) -> None:
+        """Append one event."""
+        self.row(machine, event.time_ns, event.kind, event.mode, event.detail)
+
+    def row(self, machine: str, time_ns: int, kind: str, mode: str = "", detail: str = "") -> None:
+        """Append one row at any time."""
+        self._rows.writerow((machine, rfc3339(time_ns), kind, mode, detail))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Make the file durable and close it; a second call does nothing."""
+        if not self._file.closed:
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+def write_truth(path: Path, lives: Sequence[Life]) -> None:
+    """Write truth.npz."""
+    np.savez_compressed(
+        path,
+        machines=np.array([life.machine for life in lives]),
+        modes=np.array(list(MODES)),
+        time_ns=lives[0].time_ns,
+        health=np.stack([life.health for life in lives]).astype(np.float32),
+        severity=np.stack([life.severity for life in lives]).astype(np.float32),
+        load=np.stack([life.load for life in lives]).astype(np.float32),
+        running=np.stack([life.running for life in lives]),
+    )
