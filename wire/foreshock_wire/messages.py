@@ -7,26 +7,50 @@ retention dropped. On a telemetry topic a payload that begins with `{` is a `Gap
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from foreshock_wire.errors import InvalidIdError, MessageError
 from foreshock_wire.ids import check_id
 
 
-def _checked(value: str) -> str:
-    try:
-        return check_id(value)
-    except InvalidIdError as error:
-        raise ValueError(str(error)) from None
+def _checked(kind: str) -> AfterValidator:
+    def check(value: str) -> str:
+        try:
+            return check_id(value, kind)
+        except InvalidIdError as error:
+            raise ValueError(str(error)) from None
+
+    return AfterValidator(check)
 
 
-Id = Annotated[str, AfterValidator(_checked)]
+def _finite(body: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    json.dumps(body, allow_nan=False)
+    return body
+
+
+INT64_MAX: Final = (1 << 63) - 1
+"""Tables and columns hold nothing larger, so a message may not either."""
+
+Id = Annotated[str, _checked("id")]
+Site = Annotated[str, _checked("site")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Seq = Annotated[int, Field(ge=1)]
+Int64 = Annotated[int, Field(ge=-INT64_MAX, le=INT64_MAX)]
+Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
+Seq = Annotated[int, Field(ge=1, le=INT64_MAX)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Body = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 Epoch = Annotated[str, Field(pattern=r"^[0-9a-z]{1,40}$")]
 
 
@@ -42,13 +66,13 @@ class Message(BaseModel):
 
     @classmethod
     def from_bytes(cls, payload: bytes | bytearray | str) -> Self:
-        """Parse and validate.
+        """Parse and validate; nothing is coerced (`"5"` and `true` are no numbers).
 
         Raises:
             MessageError: names the message type and the first thing that is wrong with it.
         """
         try:
-            return cls.model_validate_json(payload)
+            return cls.model_validate_json(payload, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "payload"
@@ -86,14 +110,14 @@ class Reason(Message):
 class Alarm(Message):
     """A machine's alarm: what, why, how sure, how long, and what to do."""
 
-    site: Id
+    site: Site
     gateway: Id
     machine: Id
-    episode: int = Field(ge=0)
+    episode: Count
     state: AlarmState
     priority: AlarmPriority = AlarmPriority.MEDIUM
-    time_ns: int
-    raised_ns: int | None = None
+    time_ns: Int64
+    raised_ns: Int64 | None = None
     probability: Finite | None = None
     threshold: Finite | None = None
     mode: str | None = None
@@ -102,7 +126,7 @@ class Alarm(Message):
     advice: str = ""
     model: Sha256 | None = None
     source: Literal["model", "rule"] = "model"
-    trigger_received_ns: int | None = None
+    trigger_received_ns: Int64 | None = None
 
 
 class AlarmAction(StrEnum):
@@ -118,14 +142,14 @@ class AlarmCommand(Message):
 
     action: AlarmAction
     operator: str = ""
-    until_ns: int | None = None
+    until_ns: Int64 | None = None
 
 
 class Score(Message):
     """The newest score of a machine, for local screens."""
 
     machine: Id
-    time_ns: int
+    time_ns: Int64
     probability: Finite | None
     novelty: Finite | None = None
     model: Sha256 | None
@@ -134,20 +158,20 @@ class Score(Message):
 class Status(Message):
     """The agent's birth, heartbeat, or (`online` false, as its will) death."""
 
-    site: Id
+    site: Site
     gateway: Id
     online: bool
     epoch: Epoch
     version: str
     model: Sha256 | None = None
-    health_port: int | None = None
+    health_port: int | None = Field(default=None, ge=1, le=65535)
 
 
 class UpRecord(Message):
     """One record of an `alarms` or `events` stream."""
 
     seq: Seq
-    body: dict[str, object]
+    body: Body
 
 
 class RecordBatch(Message):
@@ -155,6 +179,14 @@ class RecordBatch(Message):
 
     epoch: Epoch
     records: Annotated[tuple[UpRecord, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _without_holes(self) -> Self:
+        first = self.records[0].seq
+        for i, record in enumerate(self.records):
+            if record.seq != first + i:
+                raise ValueError(f"records are not consecutive: seq {record.seq}, not {first + i}")
+        return self
 
 
 class Gap(Message):
@@ -165,6 +197,12 @@ class Gap(Message):
     last_seq: Seq
     reason: str
 
+    @model_validator(mode="after")
+    def _not_backwards(self) -> Self:
+        if self.last_seq < self.first_seq:
+            raise ValueError(f"last_seq {self.last_seq} lies before first_seq {self.first_seq}")
+        return self
+
 
 class UpAck(Message):
     """The lake holds everything of this epoch's stream up to `seq`.
@@ -174,7 +212,7 @@ class UpAck(Message):
 
     epoch: Epoch
     stream: str
-    seq: int = Field(ge=0)
+    seq: Count
     expected: Seq | None = None
 
 
@@ -192,7 +230,7 @@ class Desired(Message):
     """What one gateway shall run; `counter` only ever grows."""
 
     gateway: Id
-    counter: int = Field(ge=1)
+    counter: Seq
     model: ModelRef
 
 
@@ -214,15 +252,15 @@ class Report(Message):
 
     gateway: Id
     state: DeviceState | None = None
-    counter: int = Field(default=0, ge=0)
+    counter: Count = 0
     reason: str = ""
     model: Sha256 | None = None
     version: str = ""
-    accounts: dict[str, int] = Field(default_factory=dict)
+    accounts: dict[str, Int64] = Field(default_factory=dict)
 
 
 class BlockRequest(Message):
     """A gateway asks for one block of a model file."""
 
     sha256: Sha256
-    index: int = Field(ge=0)
+    index: Count

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from foreshock_wire.errors import MessageError
+from foreshock_wire.errors import InvalidIdError, MessageError
 from foreshock_wire.ids import check_id, shard_of
 
 PREFIX: Final = "foreshock/v1"
+
+_MACHINE = re.compile(rf"{PREFIX}/[^/]+/[^/]+/machines/([^/]+)/(?:score|alarm|alarm/command)")
+_UPLINK = re.compile(rf"{PREFIX}/up/([0-9]+)/([^/]+)/([^/]+)/([^/]+)")
+_BLOCK = re.compile(rf"{PREFIX}/[^/]+/[^/]+/down/block/([0-9a-f]{{64}})/(0|[1-9][0-9]{{0,8}})")
+_UP = re.compile(rf"{PREFIX}/([^/]+)/([^/]+)/up/([^/]+)")
 
 
 class Stream(StrEnum):
@@ -94,10 +100,11 @@ def machine_of(topic: str) -> str:
     Raises:
         MessageError: the topic is none of these.
     """
-    parts = topic.split("/")
-    if len(parts) < 7 or parts[4] != "machines":  # noqa: PLR2004 - foreshock/v1/site/gateway/machines/id/what
-        raise MessageError(f"topic {topic!r} names no machine")
-    return check_id(parts[5], "machine")
+    (machine,) = _parts(_MACHINE, topic, "machine's")
+    try:
+        return check_id(machine, "machine")
+    except InvalidIdError as error:
+        raise MessageError(f"topic {topic!r}: {error}") from None
 
 
 def uplink(at: Gateway, stream: Stream) -> str:
@@ -116,14 +123,13 @@ def parse_uplink(topic: str) -> tuple[Gateway, Stream]:
     Raises:
         MessageError: it is not one, names an unknown stream, or stands in the wrong shard.
     """
-    parts = topic.split("/")
+    _, site, gateway, stream = _parts(_UPLINK, topic, "upload")
     try:
-        *prefix, word, shard, site, gateway, stream = parts
         at, known = Gateway(site, gateway), Stream(stream)
-    except ValueError:
-        raise MessageError(f"topic {topic!r} is not an upload topic") from None
-    if "/".join(prefix) != PREFIX or word != "up" or shard != str(shard_of(gateway)):
-        raise MessageError(f"topic {topic!r} is not the upload topic of {gateway!r}")
+    except (InvalidIdError, ValueError) as error:
+        raise MessageError(f"topic {topic!r}: {error}") from None
+    if topic != uplink(at, known):
+        raise MessageError(f"topic {topic!r} is in the wrong shard: expected {uplink(at, known)}")
     return at, known
 
 
@@ -148,10 +154,8 @@ def parse_block(topic: str) -> tuple[str, int]:
     Raises:
         MessageError: the topic is not one.
     """
-    parts = topic.split("/")
-    if len(parts) != 8 or parts[5] != "block" or not parts[7].isdecimal():  # noqa: PLR2004
-        raise MessageError(f"topic {topic!r} is not a block topic")
-    return parts[6], int(parts[7])
+    sha256, index = _parts(_BLOCK, topic, "block")
+    return sha256, int(index)
 
 
 def up(at: Gateway, what: Up) -> str:
@@ -170,12 +174,15 @@ def parse_up(topic: str) -> tuple[Gateway, Up]:
     Raises:
         MessageError: the topic is not one.
     """
-    parts = topic.split("/")
+    site, gateway, what = _parts(_UP, topic, "report")
     try:
-        *prefix, site, gateway, word, what = parts
-        known = Up(what)
-    except ValueError:
-        raise MessageError(f"topic {topic!r} is not a report topic") from None
-    if "/".join(prefix) != PREFIX or word != "up":
-        raise MessageError(f"topic {topic!r} is not a report topic")
-    return Gateway(site, gateway), known
+        return Gateway(site, gateway), Up(what)
+    except (InvalidIdError, ValueError) as error:
+        raise MessageError(f"topic {topic!r}: {error}") from None
+
+
+def _parts(pattern: re.Pattern[str], topic: str, kind: str) -> tuple[str, ...]:
+    match = pattern.fullmatch(topic)
+    if match is None:
+        raise MessageError(f"topic {topic!r} is not a {kind} topic")
+    return match.groups()
