@@ -15,6 +15,7 @@ is what makes it compress. Record i has the sequence number `first_seq + i`.
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from dataclasses import dataclass, fields
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
 
-from foreshock_wire.errors import BatchError
+from foreshock_wire.errors import BatchError, InvalidIdError
+from foreshock_wire.ids import check_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 MAGIC: Final = b"FSB1"
 MAX_BODY_BYTES: Final = 64 << 20
 """A body that claims to be larger is refused before it is unpacked."""
+MAX_SEQ: Final = (1 << 63) - 1
 
 _ENVELOPE: Final = struct.Struct("<4sIBI")
 _LENGTH: Final = struct.Struct("<I")
@@ -39,6 +42,8 @@ _TIME: Final = np.dtype("<i8")
 _INDEX: Final = np.dtype("<u2")
 _VALUE: Final = np.dtype("<f4")
 _FLAGS: Final = np.dtype("u1")
+_EPOCH: Final = re.compile(r"[0-9a-z]{1,40}")
+_MODEL: Final = re.compile(r"[0-9a-f]{64}|rule")
 
 FLAG_LATE: Final = 1
 """The reading came after a window that should have held it was scored."""
@@ -52,6 +57,8 @@ class Batch:
 
     kind: ClassVar[int]
     columns: ClassVar[dict[str, np.dtype[Any]]]
+    tables: ClassVar[dict[str, str]]
+    """The name table that each index column points into."""
 
     epoch: str
     first_seq: int
@@ -72,7 +79,12 @@ class Batch:
         return type(self)(**(kept | {"first_seq": self.first_seq + skip}))
 
     def to_bytes(self) -> bytes:
-        """Return the released wire form."""
+        """Return the released wire form.
+
+        Raises:
+            BatchError: empty, too large, or contradicting columns; nothing that `decode` refuses.
+        """
+        _check(self)
         header = {
             f.name: getattr(self, f.name) for f in fields(self) if f.name not in self.columns
         } | {"count": len(self)}
@@ -81,6 +93,8 @@ class Batch:
             [_LENGTH.pack(len(text)), text]
             + [_pack(getattr(self, name), kind) for name, kind in self.columns.items()]
         )
+        if len(body) > MAX_BODY_BYTES:
+            raise BatchError(f"telemetry batch of {len(self)} records is too large: send fewer")
         rest = struct.pack("<BI", self.kind, len(body)) + zlib.compress(body, 6)
         return MAGIC + _LENGTH.pack(zlib.crc32(rest)) + rest
 
@@ -102,6 +116,7 @@ class Readings(Batch):
         "value": _VALUE,
         "flags": _FLAGS,
     }
+    tables: ClassVar[dict[str, str]] = {"machine": "machines", "channel": "channels"}
 
     machines: Sequence[str]
     channels: Sequence[str]
@@ -130,6 +145,7 @@ class Scores(Batch):
         "probability": _VALUE,
         "novelty": _VALUE,
     }
+    tables: ClassVar[dict[str, str]] = {"machine": "machines", "model": "models"}
 
     machines: Sequence[str]
     models: Sequence[str]
@@ -145,7 +161,7 @@ _B = TypeVar("_B", Readings, Scores)
 
 
 def decode(payload: bytes, expected: type[_B]) -> _B:
-    """Check and unpack a batch.
+    """Check and unpack a batch; header fields of a newer writer are ignored.
 
     Raises:
         BatchError: truncated, damaged, oversize, of another kind, or with contradicting columns.
@@ -153,16 +169,17 @@ def decode(payload: bytes, expected: type[_B]) -> _B:
     body = _open(payload, expected)
     try:
         header, offset = _header(body)
-        count = int(header.pop("count"))
-        columns: dict[str, Any] = {}
+        count = header["count"]
+        size = sum(kind.itemsize for kind in expected.columns.values())
+        if type(count) is not int or offset + count * size != len(body):
+            raise BatchError(f"{expected.__name__} batch does not hold its {count!r} records")
+        values = {f.name: header[f.name] for f in fields(expected) if f.name in header}
         for name, kind in expected.columns.items():
-            columns[name] = _unpack(body, offset, count, kind)
+            values[name] = _unpack(body, offset, count, kind)
             offset += count * kind.itemsize
-        batch = expected(**header, **columns)
-    except (ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
-        raise BatchError(f"{expected.__name__} batch does not hold what it says: {error}") from None
-    if offset != len(body):
-        raise BatchError(f"{expected.__name__} batch has {len(body) - offset} bytes too many")
+        batch = expected(**values)
+    except (ValueError, TypeError, KeyError, RecursionError, struct.error) as error:
+        raise BatchError(f"{expected.__name__} batch is not readable: {error!r}") from None
     _check(batch)
     return batch
 
@@ -177,11 +194,12 @@ def _open(payload: bytes, expected: type[Batch]) -> bytes:
         raise BatchError(f"telemetry batch is of kind {kind}, expected {expected.__name__}")
     if length > MAX_BODY_BYTES:
         raise BatchError(f"telemetry batch claims {length} bytes, at most {MAX_BODY_BYTES} allowed")
+    unpacker = zlib.decompressobj()
     try:
-        body = zlib.decompressobj().decompress(payload[_ENVELOPE.size :], length + 1)
+        body = unpacker.decompress(payload[_ENVELOPE.size :], length + 1)
     except zlib.error as error:
         raise BatchError(f"telemetry batch does not unpack: {error}") from None
-    if len(body) != length:
+    if len(body) != length or not unpacker.eof or unpacker.unused_data:
         raise BatchError(f"telemetry batch unpacks to another size than {length} bytes")
     return body
 
@@ -206,14 +224,38 @@ def _unpack(body: bytes, offset: int, count: int, kind: np.dtype[Any]) -> npt.ND
     return np.cumsum(column, dtype=_TIME) if kind is _TIME else column
 
 
-def _check(batch: Readings | Scores) -> None:
-    if batch.first_seq < 1 or not len(batch):
-        raise BatchError("telemetry batch is empty or begins below seq 1")
-    names = [(batch.machine, batch.machines)]
-    names.append(
-        (batch.channel, batch.channels)
-        if isinstance(batch, Readings)
-        else (batch.model, batch.models)
-    )
-    if any(int(index.max()) >= len(table) for index, table in names):
-        raise BatchError("telemetry batch names an entry that its tables do not hold")
+def _check(batch: Batch) -> None:
+    """Raise unless the batch is one that a gateway can have meant.
+
+    Raises:
+        BatchError: names the field.
+    """
+    count, problem = len(batch), None
+    epoch: object = batch.epoch  # a header may hold anything
+    if not isinstance(epoch, str) or not _EPOCH.fullmatch(epoch):
+        problem = f"epoch {epoch!r} is not valid"
+    elif type(batch.first_seq) is not int or not 1 <= batch.first_seq <= MAX_SEQ - count:
+        problem = f"first_seq {batch.first_seq!r} is not a sequence number"
+    elif not count or any(len(getattr(batch, name)) != count for name in batch.columns):
+        problem = "columns are empty or of different lengths"
+    if problem:
+        raise BatchError(f"telemetry batch: {problem}")
+    for column, table in batch.tables.items():
+        _check_table(table, getattr(batch, table), getattr(batch, column))
+
+
+def _check_table(table: str, names: Sequence[str], index: npt.NDArray[Any]) -> None:
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise BatchError(f"telemetry batch: {table} is not a list of names")
+    if int(index.min()) < 0 or int(index.max()) >= len(names):
+        raise BatchError(f"telemetry batch: an index points outside its {len(names)} {table}")
+    if int(index.max()) > np.iinfo(_INDEX).max:
+        raise BatchError(f"telemetry batch: {len(names)} {table} are too many for one batch")
+    try:
+        for name in names:
+            if table != "models":
+                check_id(name, table)
+            elif not _MODEL.fullmatch(name):
+                raise BatchError(f"telemetry batch: model {name!r} is no SHA-256 and not 'rule'")
+    except InvalidIdError as error:
+        raise BatchError(f"telemetry batch: {error}") from None
