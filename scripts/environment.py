@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -45,6 +46,7 @@ class Installer:
 
     name: str
     install: tuple[str, ...]
+    quiet: tuple[str, ...]
 
 
 def refuse_unsupported() -> None:
@@ -84,17 +86,20 @@ def works(command: Sequence[str]) -> bool:
 
 def run(command: Sequence[str]) -> bool:
     """Run a command with its output shown; tell whether it ended well."""
-    environment = {**mirror(), **os.environ}
+    environment = {**as_pip_reaches_out(), **os.environ}
     return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode == 0
 
 
-def mirror() -> dict[str, str]:
-    """Hand the package index that pip is set to on this machine to uv, which does not read it."""
+def as_pip_reaches_out() -> dict[str, str]:
+    """Hand uv what it does not read by itself: pip's package index and this machine's CA bundle."""
     index = os.environ.get("PIP_INDEX_URL", "")
     if not index:
         command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
         index = subprocess.run(command, capture_output=True, check=False, text=True).stdout.strip()
-    return {"UV_DEFAULT_INDEX": index} if index else {}
+    settings = {"UV_DEFAULT_INDEX": index} if index else {}
+    if ssl.get_default_verify_paths().cafile:
+        settings["UV_SYSTEM_CERTS"] = "1"
+    return settings
 
 
 class Environment:
@@ -166,10 +171,10 @@ class Environment:
         """Offer the ways to install, best first: uv, then plain pip."""
         uv = self._own_uv() or path_uv()
         if uv is not None:
-            yield Installer("uv", (uv, "pip", "install", "--python", str(self.python)))
+            yield Installer("uv", (uv, "pip", "install", "--python", str(self.python)), ("-q",))
         pip = self._pip()
         if pip is not None:
-            yield Installer("pip", (*pip, "install", "--disable-pip-version-check"))
+            yield Installer("pip", (*pip, "install", "--disable-pip-version-check"), ("-qq",))
 
     def _own_uv(self) -> str | None:
         uv = str(self.folder / "bin" / "uv")
@@ -179,7 +184,7 @@ class Environment:
         if pip is None or os.environ.get("FORESHOCK_NO_UV"):
             return None
         lock = str(LOCKS / "uv.txt")
-        install = [*pip, "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        install = [*pip, "install", "-qq", "--disable-pip-version-check", "--require-hashes"]
         return uv if run([*install, "-r", lock]) and works([uv, "--version"]) else None
 
     def _pip(self) -> tuple[str, ...] | None:
@@ -197,7 +202,7 @@ class Environment:
         """
         for installer in self.installers():
             say(f"[2/3] {installer.name} installs {_count(level)} packages of the {level} lock")
-            quiet = () if sys.stderr.isatty() else ("--quiet",)
+            quiet = () if sys.stderr.isatty() else installer.quiet
             lock = ("--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS / f"{level}.txt"))
             project = ("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
             if not run([*installer.install, *quiet, *lock]):
