@@ -18,6 +18,8 @@ from foreshock_wire.errors import InvalidIdError, SpecError, SpecTooNewError
 from foreshock_wire.ids import check_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
 SPEC_VERSION: Final = 1
@@ -135,7 +137,7 @@ class ModelSpec:
         try:
             raw = json.loads(text)
             version = int(raw["spec_version"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise SpecError(f"model spec is not readable: {error!r}") from None
         if version > SPEC_VERSION:
             raise SpecTooNewError(
@@ -144,29 +146,52 @@ class ModelSpec:
             )
         try:
             return cls(**_parsed(raw))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise SpecError(f"model spec is damaged: {error!r}") from None
 
 
-def _problems(spec: ModelSpec) -> Any:  # noqa: ANN401 - a generator of messages
+def _problems(spec: ModelSpec) -> Iterator[str]:
+    yield from _channel_problems(spec.channel_ids)
+    yield from _limit_problems(spec)
     shape = (spec.length, len(spec.channels))
-    if not spec.channels or len(set(spec.channel_ids)) != len(spec.channels):
-        yield "channels are missing or named twice"
-    for channel in spec.channels:
-        try:
-            check_id(channel.id, "channel")
-        except InvalidIdError as error:
-            yield str(error)
-    if spec.length < 1 or spec.stride < 1 or not spec.period_s > 0 or not spec.horizon_h > 0:
-        yield "length, stride, period_s and horizon_h must be positive"
     if spec.baseline.shape != shape:
         yield f"baseline has shape {spec.baseline.shape}, windows have {shape}"
-    if not 0 < spec.threshold < 1 or not np.isfinite(spec.threshold_margin):
-        yield "threshold must lie between 0 and 1 and threshold_margin be finite"
+    if spec.golden is not None:
+        yield from _golden_problems(spec.golden, shape)
+    for name, histogram in spec.reference.items():
+        if len(histogram.edges) != len(histogram.counts) + 1:
+            yield f"reference of {name!r} has not one edge more than counts"
+
+
+def _channel_problems(ids: tuple[str, ...]) -> Iterator[str]:
+    if not ids or len(set(ids)) != len(ids):
+        yield "channels are missing or named twice"
+    for channel in ids:
+        try:
+            check_id(channel, "channel")
+        except InvalidIdError as error:
+            yield str(error)
+
+
+def _limit_problems(spec: ModelSpec) -> Iterator[str]:
+    if any(type(count) is not int or count < 1 for count in (spec.length, spec.stride)):
+        yield f"length {spec.length!r} and stride {spec.stride!r} must be whole and positive"
+    if not 0 < spec.period_s < np.inf or not 0 < spec.horizon_h < np.inf:
+        yield f"period_s {spec.period_s} and horizon_h {spec.horizon_h} must be positive"
+    if any(not 0 < limit < 1 for limit in (spec.threshold, *spec.thresholds.values())):
+        yield "threshold and thresholds must lie between 0 and 1"
+    if not np.isfinite(spec.threshold_margin):
+        yield f"threshold_margin {spec.threshold_margin} must be finite"
     if not 0 < spec.min_fill <= 1:
         yield f"min_fill {spec.min_fill} must lie in (0, 1]"
-    if spec.golden is not None and spec.golden.windows.shape[1:] != shape:
-        yield f"golden windows have shape {spec.golden.windows.shape[1:]}, expected {shape}"
+
+
+def _golden_problems(golden: Golden, shape: tuple[int, int]) -> Iterator[str]:
+    windows = golden.windows.shape
+    if windows[1:] != shape:
+        yield f"golden windows have shape {windows}, expected (N, {shape[0]}, {shape[1]})"
+    if golden.margin.shape != windows[:1] or golden.shapley.shape != (*windows[:1], shape[1]):
+        yield f"golden outputs are not those of {windows[0]} windows of {shape[1]} channels"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON is untyped
@@ -189,14 +214,20 @@ def _array(raw: dict[str, Any]) -> npt.NDArray[np.float32]:
     return data.reshape(raw["shape"]).astype(np.float32)
 
 
+def _strings(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not all(isinstance(item, str) for item in raw):
+        raise TypeError(f"{raw!r:.80} is no list of strings")
+    return tuple(raw)
+
+
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
     known = {f.name for f in fields(ModelSpec)}
     values = {key: value for key, value in raw.items() if key in known}
     golden = raw.get("golden")
     return values | {
         "channels": tuple(Channel(c["id"], c["unit"], Role(c["role"])) for c in raw["channels"]),
-        "features": tuple(raw["features"]),
-        "modes": tuple(raw["modes"]),
+        "features": _strings(raw["features"]),
+        "modes": _strings(raw["modes"]),
         "lead_time_quantiles": tuple(raw["lead_time_quantiles"]),
         "baseline": _array(raw["baseline"]),
         "advice": tuple(Advice(**entry) for entry in raw.get("advice", ())),
