@@ -1,0 +1,264 @@
+"""Spec, heads, calibration and novelty become the bytes of one model file.
+
+The flow is `_outputs`: window -> features -> rows -> the one ensemble -> every output. The `If`
+chooses rows before the ensemble, because scoring inside its branches would hold the trees twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import spox.opset.ai.onnx.v21 as op
+from spox import Tensor, argument, build
+
+from foreshock_converter import shapley
+from foreshock_converter.blocks import LANES, finite, scalar, total
+from foreshock_converter.errors import UnsupportedModelError
+from foreshock_converter.features import FeatureGraph, missing
+from foreshock_converter.heads import MOST_SIGMAS, Heads, Novelty, Platt
+from foreshock_converter.reference import golden_windows, histograms
+from foreshock_converter.trees import Forest, thresholds_by_feature, tree_ensemble
+from foreshock_wire.model import OUTPUTS, Model
+from foreshock_wire.spec import METADATA_KEY, Golden, ModelSpec, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    import onnx
+    from spox import Var
+
+    Float32 = npt.NDArray[np.float32]
+
+MOST_METADATA_BYTES: Final = 1_000_000
+"""Metadata costs about three times its size in a gateway's memory."""
+THRESHOLD_TOLERANCE: Final = 1e-3
+"""How far `threshold` may be from the calibrated `threshold_margin`, as a probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    spec: ModelSpec
+    graph: FeatureGraph
+    forests: Mapping[str, Forest]
+    shift: Float32
+    calibration: Platt
+    novelty: Novelty
+    baseline: Float32
+    owner: npt.NDArray[np.int64]
+
+    @property
+    def players(self) -> int:
+        return int(self.owner.max()) + 1
+
+
+def assemble(
+    spec: ModelSpec,
+    heads: Heads,
+    calibration: Platt,
+    novelty: Novelty,
+    *,
+    windows: Float32,
+) -> bytes:
+    """Return the model file.
+
+    `windows` float32[N, T, C] are typical ones: golden windows are made from them and the
+    reference histograms counted on them, unless the spec has histograms. `features` and `golden`
+    of the spec are filled here. An all-missing window has no score: NaN in every output but
+    `features`.
+
+    Raises:
+        UnsupportedModelError: parts that do not fit together or that the graph cannot hold.
+        ChannelMismatchError: the windows have another shape than the spec's.
+    """
+    graph = FeatureGraph(spec.channels, spec.length, spec.period_s)
+    features = graph.extract(windows)
+    spec = replace(
+        spec,
+        features=_same_names(spec, graph),
+        reference=spec.reference or histograms(graph.names, features),
+        golden=None,
+    )
+    parts = _parts(spec, graph, heads, calibration, novelty)
+    proto = _graph(parts)
+    thresholds = thresholds_by_feature(list(parts.forests.values()))
+    golden = golden_windows(windows, graph, thresholds)
+    seen = Model.load(_with_spec(proto, spec)).run(golden, explain=True)
+    return _with_spec(proto, replace(spec, golden=Golden(golden, seen.margin, seen.shapley)))
+
+
+def _parts(
+    spec: ModelSpec, graph: FeatureGraph, heads: Heads, calibration: Platt, novelty: Novelty
+) -> _Parts:
+    width = len(graph.names)
+    if novelty.median.shape != (width,) or novelty.scale.shape != (width,):
+        raise UnsupportedModelError(
+            f"novelty was fitted on {len(novelty.median)} features, the graph gives {width}"
+        )
+    if abs(calibration.probability(spec.threshold_margin) - spec.threshold) > THRESHOLD_TOLERANCE:
+        raise UnsupportedModelError(
+            f"threshold {spec.threshold} is not the calibrated threshold_margin "
+            f"{spec.threshold_margin}: set it to Platt.probability of that margin"
+        )
+    measured = [channel for channel in spec.channels if channel.role is Role.MEASURED]
+    if not measured:
+        raise UnsupportedModelError("a model needs a measured channel: context alone has no sensor")
+    owner = [measured.index(c) if c.role is Role.MEASURED else -1 for c, _ in graph.columns]
+    return _Parts(
+        spec=spec,
+        graph=graph,
+        forests=heads.forests(spec, width),
+        shift=heads.shift(spec),
+        calibration=calibration,
+        novelty=novelty,
+        baseline=graph.extract(spec.baseline[None])[0],
+        owner=np.array(owner),
+    )
+
+
+def _same_names(spec: ModelSpec, graph: FeatureGraph) -> tuple[str, ...]:
+    if spec.features and spec.features != graph.names:
+        raise UnsupportedModelError(
+            f"the spec names {len(spec.features)} features that are not the graph's: leave "
+            "features empty, or take FeatureGraph.names"
+        )
+    return graph.names
+
+
+def _graph(parts: _Parts) -> onnx.ModelProto:
+    shape = ("N", parts.spec.length, len(parts.spec.channels))
+    inputs = {
+        "window": argument(Tensor(np.float32, shape)),
+        "explain": argument(Tensor(np.bool_, ())),
+    }
+    outputs = _outputs(parts, **inputs)
+    return build(inputs, {name: outputs[name] for name in OUTPUTS})
+
+
+def _outputs(parts: _Parts, window: Var, explain: Var) -> dict[str, Var]:
+    features = parts.graph.apply(window)
+    count = op.shape(features, start=0, end=1)
+    (rows,) = op.if_(
+        explain,
+        then_branch=lambda: [shapley.mixed_rows(features, parts.baseline, parts.owner)],
+        else_branch=lambda: [op.identity(features)],
+    )
+    margins = tree_ensemble(rows, list(parts.forests.values()))
+    columns = _columns_by_head(op.slice(margins, _ints(0), count, _ints(0)), parts.forests)
+    scored = _scored(parts, features)
+    margin = _unless(scored, columns["fault"])
+    return {
+        "margin": op.squeeze(margin, _ints(1)),
+        "probability": op.squeeze(_probability(parts.calibration, margin), _ints(1)),
+        "modes": _unless(scored, _modes(columns, count, len(parts.spec.modes))),
+        "lead_time": _unless(scored, _lead_time(parts, columns, count)),
+        "novelty": op.squeeze(_unless(scored, _novelty(parts.novelty, features)), _ints(1)),
+        "features": features,
+        "shapley": _shapley(parts, explain, margins, scored, count),
+    }
+
+
+def _columns_by_head(margins: Var, forests: Mapping[str, Forest]) -> dict[str, Var]:
+    ends = np.cumsum([forest.targets for forest in forests.values()])
+    return {
+        name: op.gather(margins, op.const(np.arange(end - forest.targets, end)), axis=1)
+        for (name, forest), end in zip(forests.items(), ends, strict=True)
+    }
+
+
+def _scored(parts: _Parts, features: Var) -> Var:
+    """bool[N, 1]: some measured channel has a reading."""
+    counts = [
+        i
+        for i, (channel, feature) in enumerate(parts.graph.columns)
+        if feature.formula is missing and channel.role is Role.MEASURED
+    ]
+    least = op.reduce_min(op.gather(features, op.const(np.array(counts)), axis=1), _ints(1))
+    return op.less(least, scalar(parts.spec.length))
+
+
+def _probability(calibration: Platt, margin: Var) -> Var:
+    line = op.add(op.mul(margin, scalar(calibration.a)), scalar(calibration.b))
+    return op.sigmoid(line)
+
+
+def _modes(columns: Mapping[str, Var], count: Var, width: int) -> Var:
+    if "modes" not in columns:
+        return _filled(np.nan, count, width)
+    return op.softmax(columns["modes"], axis=1)
+
+
+def _lead_time(parts: _Parts, columns: Mapping[str, Var], count: Var) -> Var:
+    width = len(parts.spec.lead_time_quantiles)
+    if "lead_time" not in columns:
+        return _filled(np.nan, count, width)
+    shifted = op.add(columns["lead_time"], op.const(parts.shift))
+    ordered, _ = op.top_k(shifted, _ints(width), axis=1, largest=0)
+    return op.max([ordered, scalar(0)])
+
+
+def _novelty(novelty: Novelty, features: Var) -> Var:
+    used = np.flatnonzero(novelty.used)
+    pad = -len(used) % LANES
+    picked = op.gather(features, op.const(used), axis=1)
+    score = op.div(op.sub(picked, op.const(novelty.median[used])), op.const(novelty.scale[used]))
+    present = finite(score)
+    clipped = op.clip(score, scalar(-MOST_SIGMAS), scalar(MOST_SIGMAS))
+    square = op.where(present, op.mul(clipped, clipped), scalar(0))
+    pads = op.const(np.array([0, 0, 0, pad]))
+    held = op.pad(op.cast(present, to=np.float32), pads)
+    return op.div(total(op.pad(square, pads)), total(held))
+
+
+def _shapley(parts: _Parts, explain: Var, margins: Var, scored: Var, count: Var) -> Var:
+    width = len(parts.spec.channels)
+
+    def explained() -> Sequence[Var]:
+        fault = op.gather(margins, op.const(np.array(0)), axis=1)
+        players = shapley.values(fault, parts.players)
+        return [_unless(scored, _by_channel(parts.spec, players))]
+
+    (result,) = op.if_(
+        explain,
+        then_branch=explained,
+        else_branch=lambda: [_filled(0, count, width)],
+    )
+    return result
+
+
+def _by_channel(spec: ModelSpec, players: Var) -> Var:
+    """Put players in their channels' columns; context channels get zero."""
+    measured = np.array([channel.role is Role.MEASURED for channel in spec.channels])
+    if measured.all():
+        return players
+    place = np.where(measured, np.cumsum(measured) - 1, measured.sum())
+    with_zero = op.pad(players, op.const(np.array([0, 0, 0, 1])))
+    return op.gather(with_zero, op.const(place), axis=1)
+
+
+def _unless(scored: Var, x: Var) -> Var:
+    return op.where(scored, x, scalar(np.nan))
+
+
+def _filled(value: float, count: Var, width: int) -> Var:
+    shape = op.concat([count, _ints(width)], axis=0)
+    return op.expand(scalar(value), shape)
+
+
+def _ints(*values: int) -> Var:
+    return op.const(np.array(values, np.int64))
+
+
+def _with_spec(proto: onnx.ModelProto, spec: ModelSpec) -> bytes:
+    text = spec.to_json()
+    if len(text) > MOST_METADATA_BYTES:
+        raise UnsupportedModelError(
+            f"the spec of {spec.name!r} is {len(text)} bytes of metadata, at most "
+            f"{MOST_METADATA_BYTES} travel in a model: shorten its advice or provenance"
+        )
+    del proto.metadata_props[:]
+    proto.metadata_props.add(key=METADATA_KEY, value=text)
+    data: bytes = proto.SerializeToString(deterministic=True)
+    return data

@@ -1,0 +1,149 @@
+"""The trained parts that one model file is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from foreshock_converter.errors import UnsupportedModelError
+from foreshock_converter.trees import Forest, read_forest
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import xgboost as xgb
+
+    from foreshock_wire.spec import ModelSpec
+
+    Float32 = npt.NDArray[np.float32]
+
+MAD_TO_SIGMA: Final = 1.4826
+"""A Gaussian's standard deviation over its median absolute deviation."""
+MOST_SIGMAS: Final = 8.0
+"""One feature counts as at most this far from healthy, so that none decides alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The boosters, all over the same features.
+
+    `fault`: binary:logistic. `modes`: multi:softprob, one class per failure mode of the spec.
+    `lead_time`: reg:quantileerror in hours, one alpha per quantile of the spec. Without `modes` or
+    `lead_time` the model's output of that name is NaN, in its full width. `lead_time_shift` adds
+    the conformal correction, in hours, to each quantile.
+    """
+
+    fault: xgb.Booster
+    modes: xgb.Booster | None = None
+    lead_time: xgb.Booster | None = None
+    lead_time_shift: tuple[float, ...] = ()
+
+    def forests(self, spec: ModelSpec, features: int) -> dict[str, Forest]:
+        """Read the heads that there are, checked against the spec and the feature count.
+
+        Raises:
+            UnsupportedModelError: a head of another shape or objective.
+        """
+        return {
+            name: _checked(name, booster, objective, width, features)
+            for name, booster, objective, width in (
+                ("fault", self.fault, "binary:logistic", 1),
+                ("modes", self.modes, "multi:softprob", len(spec.modes)),
+                (
+                    "lead_time",
+                    self.lead_time,
+                    "reg:quantileerror",
+                    len(spec.lead_time_quantiles),
+                ),
+            )
+            if booster is not None
+        }
+
+    def shift(self, spec: ModelSpec) -> Float32:
+        """Return the conformal shift float32[Q] in hours, zero when none was given.
+
+        Raises:
+            UnsupportedModelError: it has another length than the spec's quantiles.
+        """
+        quantiles = len(spec.lead_time_quantiles)
+        shift = np.array(self.lead_time_shift or (0.0,) * quantiles, np.float32)
+        if shift.shape != (quantiles,) or not np.isfinite(shift).all():
+            raise UnsupportedModelError(
+                f"lead_time_shift {self.lead_time_shift} must give one finite number of hours for "
+                f"each of the {quantiles} quantiles"
+            )
+        return shift
+
+
+@dataclass(frozen=True, slots=True)
+class Platt:
+    """Calibration: probability = sigmoid(a * margin + b) (Platt 1999), rising with the margin."""
+
+    a: float = 1.0
+    b: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.a > 0 and np.isfinite([self.a, self.b]).all()):
+            raise UnsupportedModelError(
+                f"calibration a={self.a}, b={self.b}: a must be positive and both finite, or a "
+                "higher margin would not mean a higher probability"
+            )
+
+    def probability(self, margin: float) -> float:
+        """Calibrate one margin."""
+        return float(1 / (1 + np.exp(-(self.a * margin + self.b))))
+
+    def margin(self, probability: float) -> float:
+        """Return the margin whose probability this is: a threshold's place in margin space."""
+        return float((np.log(probability / (1 - probability)) - self.b) / self.a)
+
+
+@dataclass(frozen=True, slots=True)
+class Novelty:
+    """How far from healthy windows, as the mean squared robust z-score of the present features.
+
+    `median` and `scale` float32[F]; a feature whose scale is 0 or NaN is not looked at. About 1 on
+    windows like the ones it was fitted on, at most `MOST_SIGMAS` squared.
+    """
+
+    median: Float32
+    scale: Float32
+
+    @classmethod
+    def fit(cls, features: Float32) -> Novelty:
+        """Fit to healthy windows' features float32[N, F]."""
+        pairs = [_centre_and_spread(column[np.isfinite(column)]) for column in features.T]
+        median, scale = np.array(pairs, np.float32).reshape(-1, 2).T
+        return cls(median.copy(), scale.copy())
+
+    @property
+    def used(self) -> npt.NDArray[np.bool_]:
+        """Which features are looked at."""
+        return np.isfinite(self.median) & np.isfinite(self.scale) & (self.scale > 0)
+
+
+def _centre_and_spread(values: Float32) -> tuple[float, float]:
+    if not len(values):
+        return np.nan, np.nan
+    median = float(np.median(values))
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(values - median)))
+    return median, spread or float(np.std(values, dtype=np.float64))
+
+
+def _checked(name: str, booster: xgb.Booster, objective: str, width: int, features: int) -> Forest:
+    forest = read_forest(booster, name=name)
+    if forest.objective != objective:
+        raise UnsupportedModelError(
+            f"the {name} booster has the objective {forest.objective!r}, its head is {objective!r}"
+        )
+    if forest.targets != width:
+        raise UnsupportedModelError(
+            f"the {name} booster gives {forest.targets} columns, the spec names {width}"
+        )
+    if forest.features != features:
+        raise UnsupportedModelError(
+            f"the {name} booster reads {forest.features} features, the graph gives {features}: "
+            "train it on FeatureGraph.extract of the same channels"
+        )
+    return forest
