@@ -87,6 +87,10 @@ class Windower:
         """The machine's event time."""
         return self._watermark.time_ns
 
+    def is_late(self, time_ns: int) -> bool:
+        """Say whether a reading of this time belongs to a window that was due before."""
+        return self._last_end is not None and time_ns // self.spec.period_ns <= self._last_end
+
     def add(self, channel: int, time_ns: int, value: float) -> tuple[bool, list[Window]]:
         """Take one reading; return whether it was late, and the windows that became due.
 
@@ -97,7 +101,7 @@ class Windower:
         slot = time_ns // self.spec.period_ns
         if self._watermark.advance(time_ns):
             due = self._advance(slot)
-        late = self._last_end is not None and slot <= self._last_end
+        late = self.is_late(time_ns)
         if slot > self._newest - len(self._ring):
             self._ring[slot % len(self._ring), channel] = value
         return late, due

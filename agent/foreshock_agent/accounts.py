@@ -1,0 +1,68 @@
+"""The accounts: what came in, and what became of it; saved in the same transaction as the data.
+
+The law, for messages and for readings:
+
+    received = stored + duplicate + rejected(reasons)
+    stored   = delivered + pending + dropped(reasons)      (readings only)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Accounts:
+    """Counters by name, `unit.what` or `unit.rejected.reason`."""
+
+    def __init__(self, saved: Mapping[str, int] | None = None) -> None:
+        self._values = dict(saved or {})
+        self._changed: set[str] = set()
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count."""
+        if count:
+            self._values[name] = self._values.get(name, 0) + count
+            self._changed.add(name)
+
+    def changed(self) -> list[tuple[str, int]]:
+        """Return what changed since the last call, with its new value."""
+        found = [(name, self._values[name]) for name in sorted(self._changed)]
+        self._changed.clear()
+        return found
+
+    def snapshot(self) -> dict[str, int]:
+        """Return all counters."""
+        return dict(self._values)
+
+
+def total(accounts: Mapping[str, int], prefix: str) -> int:
+    """Return a counter, or the sum of the counters below it (`readings.rejected`)."""
+    below = prefix + "."
+    return sum(n for name, n in accounts.items() if name == prefix or name.startswith(below))
+
+
+def broken_laws(accounts: Mapping[str, int], pending_readings: int) -> list[str]:
+    """Return each law that does not hold, with its figures; an empty list when all do."""
+    broken = []
+    for unit in ("messages", "readings"):
+        received, stored, duplicate, rejected = (
+            total(accounts, f"{unit}.{part}")
+            for part in ("received", "stored", "duplicate", "rejected")
+        )
+        if received != stored + duplicate + rejected:
+            broken.append(
+                f"{unit}: received {received} != stored {stored} + duplicate {duplicate} "
+                f"+ rejected {rejected}"
+            )
+    stored, delivered, dropped = (
+        total(accounts, f"readings.{part}") for part in ("stored", "delivered", "dropped")
+    )
+    if stored != delivered + pending_readings + dropped:
+        broken.append(
+            f"readings: stored {stored} != delivered {delivered} + pending {pending_readings} "
+            f"+ dropped {dropped}"
+        )
+    return broken

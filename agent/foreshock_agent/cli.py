@@ -1,0 +1,139 @@
+"""`foreshock agent …`: run the edge service, and look at what it holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from foreshock_agent.settings import Settings
+
+CONFIG = click.option(
+    "--config",
+    "config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The agent's settings (TOML).",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """The edge service beside the machines.
+
+    \b
+    Examples:
+      foreshock agent run --config agent.toml
+      foreshock agent status --config agent.toml
+      foreshock agent sources test --config agent.toml plant/pump-1/sample '{"t": 1}'
+    """  # noqa: D301 - click's paragraph mark is a real backspace
+
+
+@cli.command()
+@CONFIG
+@click.option("--log-level", default="WARNING", show_default=True, help="DEBUG to ERROR.")
+def run(config: Path, log_level: str) -> None:
+    """Run the agent until SIGTERM; `kill -9` loses nothing that was acknowledged."""
+    from foreshock_agent.service import Service, notify_ready  # noqa: PLC0415 - heavy
+    from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
+
+    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    service = Service(load(config), _version())
+    service.run(stopping, notify_ready)
+
+
+@cli.command()
+@CONFIG
+@JSON
+def status(config: Path, *, as_json: bool) -> None:
+    """Show the accounts, what waits to go up, the machines and their alarms."""
+    from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
+    from foreshock_agent.status import read_status  # noqa: PLC0415 - heavy
+
+    report = read_status(load(config))
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    for title in ("accounts", "pending"):
+        click.echo(f"{title}:")
+        for name, count in sorted(report[title].items()):
+            click.echo(f"  {name:<40} {count:>12}")
+    click.echo(f"machines: {report['machines']}   model: {report['model'] or 'none (limits)'}")
+    for alarm in report["alarms"]:
+        click.echo(f"  {alarm['machine']}: {alarm['state']} (episode {alarm['episode']})")
+    for law in report["broken_laws"]:
+        click.echo(f"broken: {law}", err=True)
+    if report["broken_laws"]:
+        raise SystemExit(1)
+
+
+@cli.group()
+def sources() -> None:
+    """Try out the mapping from topics and payloads to readings."""
+
+
+@sources.command("test")
+@CONFIG
+@JSON
+@click.argument("topic")
+@click.argument("payload")
+def sources_test(config: Path, topic: str, payload: str, *, as_json: bool) -> None:
+    """Show the readings that a message would give, or why it would be rejected."""
+    from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
+
+    readings = _decoded(load(config), topic, payload)
+    if as_json:
+        click.echo(json.dumps({"readings": readings}))
+        return
+    for one in readings:
+        problem = f"   rejected: {one['problem']}" if one["problem"] else ""
+        click.echo(f"{one['machine']} {one['channel']} {one['time']} {one['value']}{problem}")
+
+
+def _decoded(settings: Settings, topic: str, payload: str) -> list[dict[str, Any]]:
+    from foreshock_agent.clock import SystemClock  # noqa: PLC0415 - heavy
+    from foreshock_agent.sources import Sources  # noqa: PLC0415 - heavy
+    from foreshock_rules.readings import problem_of  # noqa: PLC0415 - heavy
+
+    found = Sources(settings.sources, settings.max_message_bytes).decode(
+        topic, payload.encode(), SystemClock().now_ns()
+    )
+    return [
+        {
+            "machine": one.machine,
+            "channel": one.channel,
+            "time": _rfc3339(one.time_ns),
+            "value": repr(one.value),
+            "problem": problem_of(one),
+        }
+        for one in found
+    ]
+
+
+def _rfc3339(time_ns: int) -> str:
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - one use
+
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_ns // 1000)
+    except OverflowError:
+        return f"{time_ns} ns"
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - one use
+
+    try:
+        return version("foreshock")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,165 @@
+"""One MQTT connection that heals itself (paho-mqtt), with the traps of FACTS shut.
+
+Callbacks never raise into paho's thread, subscriptions are made anew on each connect, and a message
+is acknowledged only on the connection that it came by.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from foreshock_agent.settings import BrokerSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as it came: `connection` counts the connects of this link."""
+
+    topic: str
+    payload: bytes
+    packet_id: int
+    qos: int
+    dup: bool
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker says when this client dies."""
+
+    topic: str
+    payload: bytes
+
+
+class Link:
+    """A connection to one broker.
+
+    With `durable`, the session persists at the broker and each QoS 1 message waits for `ack`.
+    `on_message` runs in paho's thread and may block, which is how the socket is held back;
+    `on_connect(session_present)` runs there too, after the subscriptions were sent.
+    """
+
+    def __init__(
+        self,
+        broker: BrokerSettings,
+        client_id: str,
+        *,
+        filters: Sequence[str],
+        on_message: Callable[[Delivery], None],
+        on_connect: Callable[[bool], None] = lambda _: None,
+        durable: bool = False,
+        will: Will | None = None,
+    ) -> None:
+        self._broker = broker
+        self._filters = list(filters)
+        self._on_message = on_message
+        self._on_connect = on_connect
+        self._connection = 0
+        self._lock = threading.Lock()
+        self.errors = 0
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=not durable,
+            manual_ack=durable,
+        )
+        self._prepare(will)
+
+    def _prepare(self, will: Will | None) -> None:
+        client, broker = self._client, self._broker
+        client.on_connect = self._connected
+        client.on_message = self._received
+        client.reconnect_delay_set(1, broker.reconnect_max_s)
+        if will is not None:
+            client.will_set(will.topic, will.payload, qos=1, retain=True)
+        if broker.username is not None:
+            secret = broker.password_file
+            password = secret.read_text(encoding="utf-8").strip() if secret else None
+            client.username_pw_set(broker.username, password)
+        if broker.tls:
+            ca = str(broker.ca_file) if broker.ca_file else None
+            client.tls_set_context(ssl.create_default_context(cafile=ca))
+
+    def start(self) -> None:
+        """Begin to connect; a broker that is down is tried again for ever."""
+        self._client.connect_async(self._broker.host, self._broker.port, self._broker.keepalive_s)
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Say goodbye and end the thread."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us, as far as we know."""
+        return bool(self._client.is_connected())
+
+    @property
+    def peer(self) -> socket.socket | None:
+        """The connected socket, for a look at who is at the other end."""
+        found: Any = self._client.socket()
+        return found  # type: ignore[no-any-return]
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
+        """Send if connected; return whether it was handed over (paho would queue without bound)."""
+        if not self.connected:
+            return False
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        return info.rc == mqtt.MQTT_ERR_SUCCESS
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge what was committed, unless it came by an earlier connection."""
+        with self._lock:
+            for delivery in deliveries:
+                if delivery.qos and delivery.connection == self._connection:
+                    self._client.ack(delivery.packet_id, delivery.qos)
+
+    def _connected(
+        self,
+        client: mqtt.Client,
+        _userdata: object,
+        flags: mqtt.ConnectFlags,
+        reason: Any,  # noqa: ANN401 - paho's ReasonCode
+        _properties: object,
+    ) -> None:
+        if reason.is_failure:
+            log.warning("broker %s:%s refuses: %s", self._broker.host, self._broker.port, reason)
+            return
+        with self._lock:
+            self._connection += 1
+        if self._filters:
+            client.subscribe([(topic_filter, 1) for topic_filter in self._filters])
+        self._guarded(self._on_connect, bool(flags.session_present))
+
+    def _received(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        delivery = Delivery(
+            message.topic,
+            bytes(message.payload),
+            message.mid,
+            message.qos,
+            message.dup,
+            self._connection,
+        )
+        self._guarded(self._on_message, delivery)
+
+    def _guarded(self, call: Callable[[Any], None], argument: object) -> None:
+        """Keep an exception out of paho's thread, where it would end the loop in silence."""
+        try:
+            call(argument)
+        except Exception:
+            self.errors += 1
+            log.exception("callback failed on %s:%s", self._broker.host, self._broker.port)

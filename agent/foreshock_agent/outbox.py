@@ -1,0 +1,158 @@
+"""What waits to go up, read from the agent's SQLite file in the uplink's own connection."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foreshock_agent.store import connect
+from foreshock_wire.batch import Readings, Scores
+from foreshock_wire.messages import RecordBatch, UpRecord
+from foreshock_wire.topics import Stream
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One upload: consecutive records of one epoch's stream, encoded."""
+
+    stream: Stream
+    epoch: str
+    first_seq: int
+    last_seq: int
+    payload: bytes
+
+
+class Outbox:
+    """Reads committed rows only; the oldest epoch first, in strict order of seq."""
+
+    def __init__(self, database: Path) -> None:
+        self._db = connect(database, read_only=True)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def pending(self) -> dict[Stream, int]:
+        """Return how many records of each stream the lake has not acknowledged."""
+        rows = self._db.execute(
+            "SELECT stream, sum(next_seq - 1 - acked_seq) FROM cursors GROUP BY stream"
+        )
+        counts = {Stream(stream): int(count) for stream, count in rows}
+        return {stream: counts.get(stream, 0) for stream in Stream}
+
+    def next_parcel(self, stream: Stream, after: dict[str, int], limit: int) -> Parcel | None:
+        """Return the next records of a stream, or None when the lake holds all.
+
+        `after` gives, by epoch, the seq up to which the uplink knows the lake's answer; the stored
+        cursor counts where it is higher.
+        """
+        rows = self._db.execute(
+            "SELECT n, epochs.epoch, acked_seq, next_seq FROM cursors "
+            "JOIN epochs ON n = cursors.epoch WHERE stream = ? AND acked_seq < next_seq - 1 "
+            "ORDER BY n",
+            (stream,),
+        ).fetchall()
+        for number, epoch, acked, following in rows:
+            mark = max(acked, after.get(epoch, 0))
+            if mark < following - 1:
+                return _READERS[stream](self._db, stream, (number, epoch, mark), limit)
+        return None
+
+
+Position = tuple[int, str, int]
+"""(epoch's number, epoch, seq after which to read)."""
+
+
+def _readings(
+    db: sqlite3.Connection, stream: Stream, position: Position, limit: int
+) -> Parcel | None:
+    number, epoch, mark = position
+    rows = db.execute(
+        "SELECT seq, machine, channel, time_ns, received_ns, value, flags FROM readings "
+        "WHERE epoch = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (number, mark, limit),
+    ).fetchall()
+    if not rows:
+        return None
+    seq, machine, channel, time_ns, received_ns, value, flags = zip(*rows, strict=True)
+    machines, machine_index = _table(machine)
+    channels, channel_index = _table(channel)
+    batch = Readings(
+        epoch=epoch,
+        first_seq=seq[0],
+        machines=machines,
+        channels=channels,
+        machine=machine_index,
+        channel=channel_index,
+        time_ns=np.array(time_ns, np.int64),
+        received_ns=np.array(received_ns, np.int64),
+        value=np.array(value, np.float32),
+        flags=np.array(flags, np.uint8),
+    )
+    return Parcel(stream, epoch, seq[0], seq[-1], batch.to_bytes())
+
+
+def _scores(
+    db: sqlite3.Connection, stream: Stream, position: Position, limit: int
+) -> Parcel | None:
+    number, epoch, mark = position
+    rows = db.execute(
+        "SELECT seq, machine, model, time_ns, scored_ns, probability, novelty FROM scores "
+        "WHERE epoch = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (number, mark, limit),
+    ).fetchall()
+    if not rows:
+        return None
+    seq, machine, model, time_ns, scored_ns, probability, novelty = zip(*rows, strict=True)
+    machines, machine_index = _table(machine)
+    models, model_index = _table(model)
+    batch = Scores(
+        epoch=epoch,
+        first_seq=seq[0],
+        machines=machines,
+        models=models,
+        machine=machine_index,
+        model=model_index,
+        time_ns=np.array(time_ns, np.int64),
+        scored_ns=np.array(scored_ns, np.int64),
+        probability=np.array(probability, np.float32),
+        novelty=np.array(novelty, np.float32),
+    )
+    return Parcel(stream, epoch, seq[0], seq[-1], batch.to_bytes())
+
+
+def _records(
+    db: sqlite3.Connection, stream: Stream, position: Position, limit: int
+) -> Parcel | None:
+    number, epoch, mark = position
+    rows = db.execute(
+        "SELECT seq, body FROM records WHERE stream = ? AND epoch = ? AND seq > ? "
+        "ORDER BY seq LIMIT ?",
+        (stream, number, mark, limit),
+    ).fetchall()
+    if not rows:
+        return None
+    records = tuple(UpRecord(seq=seq, body=json.loads(body)) for seq, body in rows)
+    payload = RecordBatch(epoch=epoch, records=records).to_bytes()
+    return Parcel(stream, epoch, rows[0][0], rows[-1][0], payload)
+
+
+_READERS = {
+    Stream.ALARMS: _records,
+    Stream.EVENTS: _records,
+    Stream.SCORES: _scores,
+    Stream.READINGS: _readings,
+}
+
+
+def _table(names: Sequence[str]) -> tuple[list[str], np.ndarray[Any, np.dtype[np.uint16]]]:
+    table = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return list(table), np.array([table[name] for name in names], np.uint16)

@@ -1,0 +1,338 @@
+"""intake -> decode -> windows -> score -> judge -> COMMIT -> acknowledge -> publish.
+
+One thread runs all of it and is the only writer of the store. Others hand it things through `post`;
+a full queue blocks them, which holds the broker's socket back. Nothing that happened before a
+commit is visible outside: a `kill -9` anywhere takes the process back to the last commit, and the
+broker sends again what was not acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from foreshock_agent.clock import is_trusted
+from foreshock_agent.intake import IntakeIdentity
+from foreshock_agent.judge import Judge
+from foreshock_agent.link import Delivery
+from foreshock_agent.machines import Machines
+from foreshock_agent.scoring import RULE, SECOND_NS
+from foreshock_agent.sources.base import RejectedMessageError
+from foreshock_agent.store import ScoreRow
+from foreshock_rules.readings import Rejected, is_future, problem_of
+from foreshock_wire import topics
+from foreshock_wire.batch import FLAG_FUTURE, FLAG_LATE
+from foreshock_wire.errors import ForeshockError
+from foreshock_wire.messages import AlarmCommand
+from foreshock_wire.messages import Score as ScoreMessage
+from foreshock_wire.topics import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from foreshock_agent.clock import Clock
+    from foreshock_agent.scoring import Due, Score, Scorer
+    from foreshock_agent.settings import Settings
+    from foreshock_agent.sources import Sources
+    from foreshock_agent.store import Store
+    from foreshock_rules.readings import Reading
+    from foreshock_wire.messages import Alarm
+    from foreshock_wire.model import Model
+
+log = logging.getLogger(__name__)
+
+QUEUE_LIMIT: Final = 20_000
+MICRO_BATCH: Final = 500
+TRIM_EVERY_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionBegan:
+    """The local broker accepted us; without its old session, packet ids begin again."""
+
+    session_present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LakeAcked:
+    """The lake holds a stream up to `seq`."""
+
+    epoch: str
+    stream: Stream
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwapModel:
+    """Use this model from the next window on; `done` is set when it runs."""
+
+    model: Model
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+Item = Delivery | SessionBegan | LakeAcked | SwapModel
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message for the local broker, sent after the commit that it tells of."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the pipeline does to the world, after a commit."""
+
+    ack: Callable[[Sequence[Delivery]], None]
+    publish: Callable[[Outgoing], None]
+    committed: Callable[[], None]
+
+
+class Pipeline:
+    """The flow of one gateway; `run` is its thread."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        sources: Sources,
+        scorer: Scorer,
+        clock: Clock,
+        outside: Outside,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._sources = sources
+        self._scorer = scorer
+        self._clock = clock
+        self._outside = outside
+        self._queue: queue.Queue[Item] = queue.Queue(QUEUE_LIMIT)
+        self._identity = IntakeIdentity(store.intake())
+        self._judge = Judge(settings.at, store, scorer)
+        self._machines = Machines(scorer.window_spec, store)
+        self._due: list[Due] = []
+        self._unacked: list[Delivery] = []
+        self._outgoing: list[Outgoing] = []
+        self._dirty = self._urgent = False
+        self._last_commit_s = self._last_trim_s = clock.monotonic_s()
+        self.moved_s = clock.monotonic_s()
+
+    def post(self, item: Item) -> None:
+        """Hand something to the pipeline's thread; blocks while the queue is full."""
+        self._queue.put(item)
+
+    @property
+    def waiting(self) -> int:
+        """Number of items in the queue."""
+        return self._queue.qsize()
+
+    @property
+    def machines(self) -> int:
+        """Number of machines heard so far."""
+        return len(self._machines)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work until `stopping` is set, then commit what is open."""
+        while not stopping.is_set():
+            self.step(self._take(timeout_s=0.05))
+        self._commit()
+
+    def step(self, items: Sequence[Item]) -> None:
+        """One round: take items, score what became due, commit when it is time."""
+        for item in items:
+            self._handle(item)
+        self._score_due()
+        if self._must_commit():
+            self._commit()
+        self.moved_s = self._clock.monotonic_s()
+
+    def _take(self, timeout_s: float) -> list[Item]:
+        items: list[Item] = []
+        try:
+            items.append(self._queue.get(timeout=timeout_s))
+            while len(items) < MICRO_BATCH:
+                items.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        return items
+
+    def _handle(self, item: Item) -> None:
+        match item:
+            case Delivery():
+                self._unacked.append(item)
+                self._take_in(item)
+            case LakeAcked(epoch, stream, seq):
+                self._store.acked(epoch, stream, seq)
+            case SwapModel():
+                self._swap(item)
+            case SessionBegan(session_present):
+                self._greet(session_present=session_present)
+        self._dirty = True
+
+    def _take_in(self, message: Delivery) -> None:
+        if message.topic.startswith(topics.PREFIX):
+            self._command(message)
+            return
+        count = self._store.accounts.add
+        count("messages.received")
+        if self._is_redelivered(message):
+            count("messages.duplicate")
+            return
+        received_ns = self._clock.now_ns()
+        try:
+            readings = self._sources.decode(message.topic, message.payload, received_ns)
+        except RejectedMessageError as error:
+            self._reject(message, error.reason, received_ns)
+            return
+        stored = sum([self._take_reading(one, received_ns) for one in readings])
+        self._class_message(message, readings, stored, received_ns)
+
+    def _is_redelivered(self, message: Delivery) -> bool:
+        return message.qos > 0 and self._identity.is_redelivered(
+            message.packet_id, message.payload, message.connection, dup=message.dup
+        )
+
+    def _class_message(
+        self, message: Delivery, readings: Sequence[Reading], stored: int, received_ns: int
+    ) -> None:
+        """Every message is one thing: stored if any reading was new, else duplicate or rejected."""
+        problems = [problem for reading in readings if (problem := problem_of(reading))]
+        if problems:
+            self._store.quarantine(message.topic, message.payload, problems[0], received_ns)
+        if stored:
+            self._store.accounts.add("messages.stored")
+        elif len(problems) == len(readings):
+            self._store.accounts.add(f"messages.rejected.{problems[0]}")
+        else:
+            self._store.accounts.add("messages.duplicate")
+
+    def _reject(self, message: Delivery, reason: Rejected, received_ns: int) -> None:
+        self._store.accounts.add(f"messages.rejected.{reason}")
+        self._store.quarantine(message.topic, message.payload, reason, received_ns)
+
+    def _take_reading(self, reading: Reading, received_ns: int) -> bool:
+        """Store one reading and bring it into its machine's windows; return whether it was new."""
+        count = self._store.accounts.add
+        count("readings.received")
+        if problem := problem_of(reading):
+            count(f"readings.rejected.{problem}")
+            return False
+        future = self._is_future(reading, received_ns)
+        late = self._machines.is_late(reading)
+        flags = FLAG_FUTURE * future | FLAG_LATE * late
+        if not self._store.add_reading(reading, received_ns, flags):
+            count("readings.duplicate")
+            return False
+        count("readings.stored")
+        self._due += self._machines.add(reading, received_ns, future=future)
+        return True
+
+    def _is_future(self, reading: Reading, now_ns: int) -> bool:
+        max_ahead_ns = round(self._settings.max_ahead_s * SECOND_NS)
+        trusted = is_trusted(now_ns)
+        return is_future(reading.time_ns, now_ns, max_ahead_ns, clock_trusted=trusted)
+
+    def _command(self, message: Delivery) -> None:
+        try:
+            machine = topics.machine_of(message.topic)
+            asked = AlarmCommand.from_bytes(message.payload)
+        except ForeshockError as error:
+            log.warning("alarm command refused: %s", error)
+            self._store.accounts.add("commands.rejected")
+            return
+        self._store.accounts.add("commands.received")
+        self._announce(self._judge.command(machine, asked.action, asked.until_ns))
+
+    def _score_due(self) -> None:
+        due, self._due = self._due, []
+        scores = self._scorer.score(due)
+        now_ns = self._clock.now_ns()
+        self._store.add_scores(_row(score, now_ns) for score in scores)
+        for score in scores:
+            self._announce(self._judge.judge(score))
+            self._outgoing.append(self._score_message(score))
+
+    def _score_message(self, score: Score) -> Outgoing:
+        message = ScoreMessage(
+            machine=score.due.machine,
+            time_ns=score.due.window.end_ns,
+            probability=None if score.model == RULE else score.probability,
+            novelty=None if score.model == RULE else score.novelty,
+            model=None if score.model == RULE else score.model,
+        )
+        topic = topics.score(self._settings.at, score.due.machine)
+        return Outgoing(topic, message.to_bytes())
+
+    def _announce(self, alarm: Alarm | None) -> None:
+        if alarm is None:
+            return
+        self._store.add_record(Stream.ALARMS, alarm.model_dump_json())
+        topic = topics.alarm(self._settings.at, alarm.machine)
+        self._outgoing.append(Outgoing(topic, alarm.to_bytes(), retain=True))
+        self._urgent = True
+
+    def _swap(self, request: SwapModel) -> None:
+        """Change models between two windows; another shape of window is rebuilt from the store."""
+        self._score_due()
+        self._commit()
+        self._scorer.model = request.model
+        if self._scorer.window_spec != self._machines.spec:
+            self._machines.use(self._scorer.window_spec)
+        request.done.set()
+
+    def _greet(self, *, session_present: bool) -> None:
+        """After a connect: the broker may have lost its session and what it retained."""
+        if not session_present:
+            self._identity.session_lost()
+        for machine, alarm in self._judge.alarms.items():
+            topic = topics.alarm(self._settings.at, machine)
+            self._outgoing.append(Outgoing(topic, alarm.to_bytes(), retain=True))
+        self._urgent = True
+
+    def _must_commit(self) -> bool:
+        waited_s = self._clock.monotonic_s() - self._last_commit_s
+        full = len(self._unacked) >= self._settings.commit.messages
+        return self._dirty and (
+            self._urgent or full or waited_s >= self._settings.commit.interval_s
+        )
+
+    def _commit(self) -> None:
+        """Make everything so far durable; only then tell anyone."""
+        self._machines.save()
+        self._store.save_intake(*self._identity.take_fresh())
+        self._trim()
+        self._store.commit()
+        self._outside.ack(self._unacked)
+        for outgoing in self._outgoing:
+            self._outside.publish(outgoing)
+        self._unacked, self._outgoing = [], []
+        self._dirty = self._urgent = False
+        self._last_commit_s = self._clock.monotonic_s()
+        self._outside.committed()
+
+    def _trim(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._last_trim_s < TRIM_EVERY_S:
+            return
+        self._last_trim_s = now_s
+        kept_ns = round(self._settings.retention.keep_delivered_h * 3600 * SECOND_NS)
+        self._store.trim_readings(self._machines.spec.history_ns + kept_ns)
+
+
+def _row(score: Score, now_ns: int) -> ScoreRow:
+    return ScoreRow(
+        score.due.machine,
+        score.due.window.end_ns,
+        now_ns,
+        score.model,
+        score.margin,
+        score.probability,
+        score.novelty,
+    )

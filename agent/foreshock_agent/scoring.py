@@ -1,0 +1,138 @@
+"""Windows become scores: by the model, and by plain limits where it gives none.
+
+A model that throws or gives NaN never stops the intake: the window is judged by the limits of the
+settings, and the fault is counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from foreshock_rules.alarms import AlarmPolicy
+from foreshock_rules.limits import Breach, Limit, breaches
+from foreshock_rules.windows import WindowSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from foreshock_agent.settings import AlarmSettings, Settings
+    from foreshock_rules.windows import Window
+    from foreshock_wire.model import Model, Outputs
+
+log = logging.getLogger(__name__)
+
+RULE: Final = "rule"
+"""Stands where a model's SHA-256 would, for a score made by limits."""
+
+SECOND_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A window that waits for its score; `received_ns` is when the reading came that ended it."""
+
+    machine: str
+    window: Window
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What is known of a window: `model` is a SHA-256 or RULE; NaN where nothing was said."""
+
+    due: Due
+    model: str
+    margin: float
+    probability: float = math.nan
+    novelty: float = math.nan
+    breaches: tuple[Breach, ...] = ()
+
+
+class Scorer:
+    """The model in use, if any, and the limits beside it."""
+
+    def __init__(self, settings: Settings, model: Model | None = None) -> None:
+        self._settings = settings
+        self._limits = {
+            name: Limit(limit.low, limit.high) for name, limit in settings.limits.items()
+        }
+        self.model = model
+        self.faults = 0
+
+    @property
+    def window_spec(self) -> WindowSpec:
+        """How windows are cut for the model in use, or by the settings while there is none."""
+        cut = self._settings.windows
+        lateness_ns = round(cut.lateness_s * SECOND_NS)
+        if self.model is None:
+            period_ns = round(cut.period_s * SECOND_NS)
+            return WindowSpec(
+                self._settings.channels,
+                period_ns,
+                cut.length,
+                cut.stride,
+                cut.min_fill,
+                lateness_ns,
+            )
+        spec = self.model.spec
+        return WindowSpec(
+            spec.channel_ids, spec.period_ns, spec.length, spec.stride, spec.min_fill, lateness_ns
+        )
+
+    def policy(self, score: Score) -> AlarmPolicy:
+        """Return the limits and delays by which a score is judged."""
+        if score.model == RULE or self.model is None:
+            return alarm_policy(self._settings.alarms, 0.0, 0.0)
+        on_margin = self.model.spec.threshold_margin
+        return alarm_policy(self._settings.alarms, on_margin, self._settings.alarms.deadband)
+
+    def score(self, due: Sequence[Due]) -> list[Score]:
+        """Score windows in one call of the model."""
+        if not due:
+            return []
+        outputs = self._run(np.stack([one.window.values for one in due]))
+        return [self._scored(one, row, outputs) for row, one in enumerate(due)]
+
+    def explain(self, window: npt.NDArray[np.float32]) -> Outputs | None:
+        """Run the model once more with the explanation, for a window float32[T, C] that alarms."""
+        return self._run(window[np.newaxis], explain=True)
+
+    def _scored(self, due: Due, row: int, outputs: Outputs | None) -> Score:
+        if outputs is not None and self.model and not math.isnan(outputs.margin[row]):
+            return Score(
+                due,
+                self.model.sha256,
+                float(outputs.margin[row]),
+                float(outputs.probability[row]),
+                float(outputs.novelty[row]),
+            )
+        found = breaches(due.window.values, self.window_spec.channels, self._limits)
+        return Score(due, RULE, 1.0 if found else -1.0, breaches=tuple(found))
+
+    def _run(self, windows: npt.NDArray[np.float32], *, explain: bool = False) -> Outputs | None:
+        if self.model is None:
+            return None
+        try:
+            return self.model.run(windows, explain=explain)
+        except Exception:  # the runtime raises bare C++ exception types
+            self.faults += 1
+            log.exception("model %s failed: limits stand in", self.model.sha256[:12])
+            return None
+
+
+def alarm_policy(settings: AlarmSettings, on_margin: float, deadband: float) -> AlarmPolicy:
+    """Return the alarm policy of the settings around a margin."""
+    return AlarmPolicy(
+        on_margin,
+        on_margin - deadband,
+        round(settings.on_delay_s * SECOND_NS),
+        round(settings.off_delay_s * SECOND_NS),
+        settings.latching,
+    )

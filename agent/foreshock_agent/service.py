@@ -1,0 +1,282 @@
+"""One agent process, composed from its settings; `kill -9` is a normal way to stop it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+from foreshock_agent.clock import SystemClock
+from foreshock_agent.health import Health, Vitals
+from foreshock_agent.link import Delivery, Link, Will
+from foreshock_agent.outbox import Outbox
+from foreshock_agent.pipeline import Outgoing, Outside, Pipeline, SessionBegan, SwapModel
+from foreshock_agent.scoring import Scorer
+from foreshock_agent.sources import Sources
+from foreshock_agent.store import Store
+from foreshock_agent.update.store import ModelStore
+from foreshock_agent.update.trust import is_loopback
+from foreshock_agent.update.updater import Updater
+from foreshock_agent.uplink import Uplink
+from foreshock_wire import topics
+from foreshock_wire.errors import ForeshockError
+from foreshock_wire.messages import Status
+from foreshock_wire.model import Model
+from foreshock_wire.topics import Down
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from foreshock_agent.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SWAP_TIMEOUT_S: Final = 30.0
+
+
+class SwapTimeoutError(ForeshockError):
+    """The pipeline did not come to the new model in time."""
+
+
+class Service:
+    """All parts of one gateway's agent, wired; `run` returns when `stopping` is set."""
+
+    def __init__(self, settings: Settings, version: str) -> None:
+        self._settings = settings
+        self._version = version
+        self._clock = SystemClock()
+        self._store = Store(settings.database, self._clock.now_ns())
+        self._models = ModelStore(settings.models)
+        self._scorer = Scorer(settings, self._current_model())
+        self._sources = Sources(settings.sources, settings.max_message_bytes)
+        self._health = Health(settings.health, self._vitals())
+        self._local = self._local_link()
+        self._pipeline = Pipeline(
+            settings=settings,
+            store=self._store,
+            sources=self._sources,
+            scorer=self._scorer,
+            clock=self._clock,
+            outside=Outside(self._local.ack, self._publish_local, self._committed),
+        )
+        self._cloud: Link | None = None
+        self._uplink: Uplink | None = None
+        self._updater: Updater | None = None
+        if settings.cloud is not None:
+            self._join_cloud()
+
+    def run(self, stopping: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
+        """Work until `stopping` is set; an error in a worker ends the process (crash-only)."""
+        failures: list[BaseException] = []
+        with ExitStack() as stack:
+            self._start(stack, stopping, failures)
+            ready()
+            stopping.wait()
+        if failures:
+            raise failures[0]
+
+    def _start(
+        self, stack: ExitStack, stopping: threading.Event, failures: list[BaseException]
+    ) -> None:
+        stack.callback(self._store.close)
+        self._health.start()
+        stack.callback(self._health.stop)
+        workers: list[tuple[str, Callable[[threading.Event], None]]] = [
+            ("pipeline", self._pipeline.run)
+        ]
+        if self._uplink is not None:
+            workers.append(("uplink", self._uplink.run))
+        for name, work in workers:
+            thread = threading.Thread(
+                target=_guarded, args=(work, stopping, failures), name=name, daemon=True
+            )
+            thread.start()
+            stack.callback(thread.join)
+        self._local.start()
+        stack.callback(self._local.stop)
+        stack.callback(self._say_goodbye)
+        if self._cloud is not None and self._updater is not None:
+            self._updater.start()
+            self._cloud.start()
+            stack.callback(self._updater.stop)
+            stack.callback(self._cloud.stop)
+
+    # The local side ------------------------------------------------------------------------
+
+    def _local_link(self) -> Link:
+        at = self._settings.at
+        will = Will(topics.status(at), self._status(online=False))
+        return Link(
+            self._settings.local,
+            f"foreshock-{at.site}-{at.gateway}",
+            filters=[*self._sources.topic_filters, topics.any_alarm_command(at)],
+            on_message=self._take_in,
+            on_connect=self._local_connected,
+            durable=True,
+            will=will,
+        )
+
+    def _take_in(self, delivery: Delivery) -> None:
+        self._pipeline.post(delivery)
+
+    def _local_connected(self, session_present: bool) -> None:  # noqa: FBT001 - a callback's shape
+        self._pipeline.post(SessionBegan(session_present))
+        self._say_status(online=True)
+
+    def _say_status(self, *, online: bool) -> None:
+        payload = self._status(online=online)
+        self._local.publish(topics.status(self._settings.at), payload, retain=True)
+
+    def _say_goodbye(self) -> None:
+        self._say_status(online=False)
+
+    def _status(self, *, online: bool) -> bytes:
+        at, model = self._settings.at, self._scorer.model
+        return Status(
+            site=at.site,
+            gateway=at.gateway,
+            online=online,
+            epoch=self._store.epoch,
+            version=self._version,
+            model=model.sha256 if model else None,
+            health_port=self._health.port if online else None,
+        ).to_bytes()
+
+    def _publish_local(self, outgoing: Outgoing) -> None:
+        qos = 1 if outgoing.retain else 0
+        self._local.publish(outgoing.topic, outgoing.payload, qos=qos, retain=outgoing.retain)
+
+    # The cloud side ------------------------------------------------------------------------
+
+    def _join_cloud(self) -> None:
+        settings, at = self._settings, self._settings.at
+        assert settings.cloud is not None  # noqa: S101 - the caller looked
+        filters = [topics.down(at, Down.ACK), topics.down(at, Down.DESIRED), topics.any_block(at)]
+        cloud = self._cloud = Link(
+            settings.cloud,
+            f"foreshock-{at.site}-{at.gateway}",
+            filters=filters,
+            on_message=self._from_cloud,
+            on_connect=self._cloud_connected,
+        )
+        self._uplink = Uplink(
+            at,
+            settings.uplink,
+            outbox=lambda: Outbox(settings.database),
+            publish=cloud.publish,
+            post=self._pipeline.post,
+            clock=self._clock,
+        )
+        self._updater = Updater(
+            at,
+            self._models,
+            channels=settings.channels,
+            publish=self._publish_cloud,
+            swap=self._swap,
+            trusted=lambda: is_loopback(cloud.peer),
+            version=self._version,
+            accounts=self._store.accounts.snapshot,
+        )
+
+    def _from_cloud(self, delivery: Delivery) -> None:
+        at = self._settings.at
+        assert self._uplink is not None  # noqa: S101 - made with the link
+        assert self._updater is not None  # noqa: S101 - made with the link
+        if delivery.topic == topics.down(at, Down.ACK):
+            self._uplink.on_ack(delivery.payload)
+        elif delivery.topic == topics.down(at, Down.DESIRED):
+            self._updater.on_desired(delivery.payload)
+        else:
+            self._updater.on_block(delivery.topic, delivery.payload)
+
+    def _cloud_connected(self, _session_present: bool) -> None:  # noqa: FBT001 - a callback's shape
+        if self._uplink is not None and self._updater is not None:
+            self._uplink.reconnected()
+            self._updater.report()
+
+    def _publish_cloud(self, topic: str, payload: bytes) -> None:
+        """Send if connected; the updater asks and says again what matters."""
+        if self._cloud is not None:
+            self._cloud.publish(topic, payload)
+
+    def _committed(self) -> None:
+        if self._uplink is not None:
+            self._uplink.wake()
+
+    # The model -----------------------------------------------------------------------------
+
+    def _current_model(self) -> Model | None:
+        """Return the committed model; one that does not load leaves the limits in charge."""
+        path = self._models.current()
+        if path is None:
+            return None
+        try:
+            return Model.load(path)
+        except (ForeshockError, OSError) as error:
+            log.error("the committed model cannot run, limits stand in: %s", error)  # noqa: TRY400
+            return None
+
+    def _swap(self, model: Model) -> None:
+        """Hand a model to the pipeline and wait until it runs.
+
+        Raises:
+            SwapTimeoutError: the pipeline is busy for too long.
+        """
+        request = SwapModel(model)
+        self._pipeline.post(request)
+        if not request.done.wait(SWAP_TIMEOUT_S):
+            raise SwapTimeoutError(f"the pipeline did not take the model in {SWAP_TIMEOUT_S:g} s")
+        self._say_status(online=True)
+
+    # Health --------------------------------------------------------------------------------
+
+    def _vitals(self) -> Vitals:
+        return Vitals(
+            accounts=self._store.accounts.snapshot, gauges=self._gauges, problem=self._problem
+        )
+
+    def _gauges(self) -> dict[str, float]:
+        return {
+            "queue_length": self._pipeline.waiting,
+            "machines": self._pipeline.machines,
+            "model_faults": self._scorer.faults,
+            "callback_errors": self._local.errors + (self._cloud.errors if self._cloud else 0),
+            "local_connected": float(self._local.connected),
+            "cloud_connected": float(self._cloud.connected) if self._cloud else 0.0,
+            "has_model": float(self._scorer.model is not None),
+        }
+
+    def _problem(self) -> str:
+        still_s = self._clock.monotonic_s() - self._pipeline.moved_s
+        if still_s > self._settings.health.stalled_s:
+            return f"the pipeline has not moved for {still_s:.0f} s"
+        if not self._local.connected:
+            return "the local broker does not answer"
+        return ""
+
+
+def _guarded(
+    work: Callable[[threading.Event], None],
+    stopping: threading.Event,
+    failures: list[BaseException],
+) -> None:
+    try:
+        work(stopping)
+    except BaseException as error:
+        log.exception("a worker failed: the process ends, and its next start recovers")
+        failures.append(error)
+        stopping.set()
+
+
+def notify_ready() -> None:
+    """Tell systemd that the agent is ready (sd_notify(3)); elsewhere do nothing."""
+    import socket  # noqa: PLC0415 - only under systemd
+
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.connect("\0" + address[1:] if address.startswith("@") else address)
+        channel.sendall(b"READY=1")

@@ -1,0 +1,184 @@
+"""The agent's settings: one TOML file, checked whole before anything starts."""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path  # noqa: TC003 - pydantic reads it
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from foreshock_wire.errors import ForeshockError
+from foreshock_wire.messages import Id  # noqa: TC001 - pydantic reads it
+from foreshock_wire.topics import Gateway
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class SettingsError(ForeshockError):
+    """A settings file that cannot be used; the message names the file, the entry and the fault."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BrokerSettings(_Section):
+    """How to reach a broker. A network is crossed with TLS, unless `insecure` says otherwise."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=1883, ge=1, le=65535)
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    tls: bool = False
+    insecure: bool = False
+    keepalive_s: int = Field(default=30, ge=2, le=3600)
+    reconnect_max_s: int = Field(default=30, ge=1, le=3600)
+
+    @model_validator(mode="after")
+    def _tls_across_networks(self) -> Self:
+        if not (self.tls or self.insecure or is_loopback_name(self.host)):
+            message = (
+                f"{self.host} is across a network: set tls = true (and ca_file), "
+                "or insecure = true if the network itself is protected"
+            )
+            raise ValueError(message)
+        return self
+
+
+class SourceSettings(_Section):
+    """Where readings come from: a topic pattern with {machine} (and {channel}), and a shape."""
+
+    topic: str
+    adapter: Literal["json_object", "number"] = "json_object"
+    time_key: str | None = "t"
+    time_unit: Literal["ns", "us", "ms", "s"] = "ns"
+    channels: tuple[Id, ...] = ()
+
+
+class WindowSettings(_Section):
+    """How windows are cut while there is no model, and how long they wait for stragglers."""
+
+    period_s: Positive = 1800
+    length: int = Field(default=48, ge=1, le=100_000)
+    stride: int = Field(default=4, ge=1)
+    min_fill: Annotated[float, Field(gt=0, le=1)] = 0.5
+    lateness_s: NotNegative = 0
+
+
+class CommitSettings(_Section):
+    """When a transaction ends: at once on an alarm, by `messages`, or after `interval_s`.
+
+    `messages` is half of the broker's in-flight window (Mosquitto's default is 20): a full window
+    would stop the broker until the interval is over.
+    """
+
+    interval_s: Positive = 1.0
+    messages: int = Field(default=10, ge=1, le=30_000)
+
+
+class AlarmSettings(_Section):
+    """ISA-18.2 delays in machine time, and the deadband in margin (log-odds) units."""
+
+    on_delay_s: NotNegative = 0
+    off_delay_s: NotNegative = 4 * 3600
+    deadband: NotNegative = 0.5
+    latching: bool = False
+
+
+class LimitSettings(_Section):
+    """Fallback limits of one channel, used while no model gives a score."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+class UplinkSettings(_Section):
+    """How records go up."""
+
+    batch_records: int = Field(default=2000, ge=1, le=50_000)
+    resend_s: Positive = 5.0
+    resend_max_s: Positive = 60.0
+
+
+class RetentionSettings(_Section):
+    """How long delivered readings stay beyond what a restart needs."""
+
+    keep_delivered_h: NotNegative = 0
+
+
+class HealthSettings(_Section):
+    """Where /metrics and /healthz listen; port 0 takes a free one and says which in the status."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+    stalled_s: Positive = 30
+
+
+class Settings(_Section):
+    """Everything that one agent process needs to know."""
+
+    site: Id
+    gateway: Id
+    data_dir: Path
+    channels: tuple[Id, ...] = Field(min_length=1)
+    local: BrokerSettings = BrokerSettings()
+    cloud: BrokerSettings | None = None
+    sources: tuple[SourceSettings, ...] = Field(min_length=1)
+    windows: WindowSettings = WindowSettings()
+    commit: CommitSettings = CommitSettings()
+    alarms: AlarmSettings = AlarmSettings()
+    limits: dict[Id, LimitSettings] = Field(default_factory=dict)
+    uplink: UplinkSettings = UplinkSettings()
+    retention: RetentionSettings = RetentionSettings()
+    health: HealthSettings = HealthSettings()
+    max_message_bytes: int = Field(default=262_144, ge=64)
+    max_ahead_s: NotNegative = 3600
+
+    @property
+    def at(self) -> Gateway:
+        """This gateway's address."""
+        return Gateway(self.site, self.gateway)
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.data_dir / "agent.db"
+
+    @property
+    def models(self) -> Path:
+        """The folder of model files."""
+        return self.data_dir / "models"
+
+
+def is_loopback_name(host: str) -> bool:
+    """Say whether a host name or address means this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(path: Path) -> Settings:
+    """Read a settings file.
+
+    Raises:
+        SettingsError: it is missing, not TOML, or an entry is wrong or unknown.
+    """
+    try:
+        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError(f"settings {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings {path} is not TOML: {error}") from None
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("\n".join([f"settings {path}:", *lines])) from None

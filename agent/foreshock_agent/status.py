@@ -1,0 +1,55 @@
+"""What the agent's database says, for a person at the gateway; reads only."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from foreshock_agent.accounts import broken_laws
+from foreshock_agent.outbox import Outbox
+from foreshock_agent.store import connect
+from foreshock_agent.update.store import ModelStore
+from foreshock_wire.errors import ForeshockError
+from foreshock_wire.topics import Stream
+
+if TYPE_CHECKING:
+    from foreshock_agent.settings import Settings
+
+
+class NoStoreError(ForeshockError):
+    """There is no database yet."""
+
+
+def read_status(settings: Settings) -> dict[str, Any]:
+    """Return accounts, pending records, machines, alarms, and every law that does not hold.
+
+    Raises:
+        NoStoreError: the agent has never run with these settings.
+    """
+    if not settings.database.exists():
+        raise NoStoreError(
+            f"{settings.database} does not exist: has the agent run with these settings?"
+        )
+    db = connect(settings.database, read_only=True)
+    outbox = Outbox(settings.database)
+    try:
+        pending = outbox.pending()
+        accounts = dict(db.execute("SELECT name, value FROM accounts"))
+        machines = db.execute("SELECT count(*) FROM machines").fetchone()[0]
+        heads = db.execute("SELECT machine, head FROM alarm_heads ORDER BY machine").fetchall()
+    finally:
+        outbox.close()
+        db.close()
+    return {
+        "accounts": accounts,
+        "pending": {str(stream): count for stream, count in pending.items()},
+        "machines": machines,
+        "model": ModelStore(settings.models).current_sha256,
+        "alarms": [_head(machine, head) for machine, head in heads],
+        "broken_laws": broken_laws(accounts, pending[Stream.READINGS]),
+    }
+
+
+def _head(machine: str, text: str) -> dict[str, Any]:
+    head = json.loads(text)
+    return {"machine": machine, "state": head["state"], "episode": head["episode"]}

@@ -1,0 +1,245 @@
+"""The agent's SQLite file: the outbox, the windows' memory, the accounts; one writer, crash-only.
+
+Everything between two `commit`s is one transaction: readings, scores, alarm heads, seq counters
+and accounts stand or fall together. WAL with `synchronous=FULL`: a commit survives a power cut.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from foreshock_agent import schema
+from foreshock_agent.accounts import Accounts
+from foreshock_agent.intake import Seen
+from foreshock_wire.topics import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from foreshock_rules.readings import Reading
+
+QUARANTINE_ROWS: Final = 1000
+"""Newest rejected messages that are kept for a look."""
+
+Cursor = tuple[int, int]
+"""(next seq, highest acknowledged seq) of one epoch's stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One scored window as it is stored; `model` is a SHA-256 or "rule"."""
+
+    machine: str
+    time_ns: int
+    scored_ns: int
+    model: str
+    margin: float
+    probability: float
+    novelty: float
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the database as every part of the agent does."""
+    if read_only:
+        found = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+        found.execute("PRAGMA query_only=1")
+        return found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA journal_size_limit={16 << 20}")
+    return connection
+
+
+class Store:
+    """The single writer of the agent's database."""
+
+    def __init__(self, path: Path, now_ns: int) -> None:
+        self._db = connect(path)
+        schema.migrate(self._db)
+        self.accounts = Accounts(dict(self._db.execute("SELECT name, value FROM accounts")))
+        self.epoch, self._epoch_n = self._mint_epoch(now_ns)
+        self._next = dict.fromkeys(Stream, 1)
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _mint_epoch(self, now_ns: int) -> tuple[str, int]:
+        epoch = f"{now_ns:016x}{secrets.token_hex(4)}"
+        cursor = self._db.execute(
+            "INSERT INTO epochs (epoch, started_ns) VALUES (?, ?)", (epoch, now_ns)
+        )
+        number = int(cursor.lastrowid or 0)
+        self._db.executemany(
+            "INSERT INTO cursors (epoch, stream, next_seq, acked_seq) VALUES (?, ?, 1, 0)",
+            [(number, stream) for stream in Stream],
+        )
+        return epoch, number
+
+    def close(self) -> None:
+        """Close; what was not committed is not there."""
+        self._db.close()
+
+    def begin(self) -> None:
+        """Open the transaction that the next `commit` ends, unless one is open."""
+        if not self._db.in_transaction:
+            self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make everything since the last commit durable, the accounts and cursors with it."""
+        self.begin()
+        self._db.executemany(
+            "UPDATE cursors SET next_seq = ? WHERE epoch = ? AND stream = ?",
+            [(seq, self._epoch_n, stream) for stream, seq in self._next.items()],
+        )
+        self._db.executemany(
+            "INSERT OR REPLACE INTO accounts (name, value) VALUES (?, ?)", self.accounts.changed()
+        )
+        self._db.execute("COMMIT")
+
+    def add_reading(self, reading: Reading, received_ns: int, flags: int) -> bool:
+        """Store a reading; return false if the same one is there already."""
+        self.begin()
+        seq = self._next[Stream.READINGS]
+        row = (self._epoch_n, seq, *reading[:4], received_ns, flags)
+        stored = self._db.execute(
+            "INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (machine, channel, time_ns) DO NOTHING",
+            row,
+        ).rowcount
+        self._next[Stream.READINGS] += stored
+        return bool(stored)
+
+    def add_scores(self, rows: Iterable[ScoreRow]) -> None:
+        """Store scores and move each machine's scored head."""
+        self.begin()
+        for row in rows:
+            self._db.execute(
+                "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    self._epoch_n,
+                    self._next[Stream.SCORES],
+                    row.machine,
+                    row.time_ns,
+                    row.scored_ns,
+                    row.model,
+                    row.margin,
+                    row.probability,
+                    row.novelty,
+                ),
+            )
+            self._next[Stream.SCORES] += 1
+
+    def add_record(self, stream: Stream, body: str) -> None:
+        """Store an alarm or event (JSON) for the uplink."""
+        self.begin()
+        self._db.execute(
+            "INSERT INTO records (stream, epoch, seq, body) VALUES (?, ?, ?, ?)",
+            (stream, self._epoch_n, self._next[stream], body),
+        )
+        self._next[stream] += 1
+
+    def save_machine(self, machine: str, newest_ns: int, scored_ns: int) -> None:
+        """Save how far a machine's readings and scores have come (event time)."""
+        self.begin()
+        self._db.execute(
+            "INSERT OR REPLACE INTO machines (machine, newest_ns, scored_ns) VALUES (?, ?, ?)",
+            (machine, newest_ns, scored_ns),
+        )
+
+    def save_alarm(self, machine: str, head: str, alarm: str | None) -> None:
+        """Save a machine's alarm head, and its retained alarm message when that changed."""
+        self.begin()
+        self._db.execute(
+            "INSERT INTO alarm_heads (machine, head, alarm) VALUES (?1, ?2, ?3) "
+            "ON CONFLICT (machine) DO UPDATE SET head = ?2, alarm = coalesce(?3, alarm)",
+            (machine, head, alarm),
+        )
+
+    def save_intake(self, seen: Iterable[Seen], forget_up_to: int) -> None:
+        """Save which messages the open transaction holds, and forget the older ones."""
+        self.begin()
+        self._db.executemany(
+            "INSERT OR REPLACE INTO intake (packet_id, payload_hash, n) VALUES (?, ?, ?)",
+            [(one.packet_id, one.payload_hash, one.number) for one in seen],
+        )
+        self._db.execute("DELETE FROM intake WHERE n <= ?", (forget_up_to,))
+
+    def quarantine(self, topic: str, payload: bytes, reason: str, received_ns: int) -> None:
+        """Keep a rejected message for a look; the oldest make room."""
+        self.begin()
+        cursor = self._db.execute(
+            "INSERT INTO quarantine (topic, payload, reason, received_ns) VALUES (?, ?, ?, ?)",
+            (topic, payload[:4096], reason, received_ns),
+        )
+        self._db.execute(
+            "DELETE FROM quarantine WHERE id <= ?", ((cursor.lastrowid or 0) - QUARANTINE_ROWS,)
+        )
+
+    def acked(self, epoch: str, stream: Stream, seq: int) -> None:
+        """The lake holds this stream up to `seq`: move the cursor, count what was delivered."""
+        found = self._db.execute(
+            "SELECT n, acked_seq, next_seq FROM cursors JOIN epochs ON n = cursors.epoch "
+            "WHERE epochs.epoch = ? AND stream = ?",
+            (epoch, stream),
+        ).fetchone()
+        if found is None:
+            return
+        number, before, following = found
+        last = (self._next[stream] if number == self._epoch_n else following) - 1
+        after = min(seq, last)
+        if after <= before:
+            return
+        self.begin()
+        self._db.execute(
+            "UPDATE cursors SET acked_seq = ? WHERE epoch = ? AND stream = ?",
+            (after, number, stream),
+        )
+        self.accounts.add(f"{stream}.delivered", after - before)
+        if stream is not Stream.READINGS:
+            self._forget(stream, number, after)
+
+    def _forget(self, stream: Stream, epoch: int, seq: int) -> None:
+        if stream is Stream.SCORES:
+            self._db.execute("DELETE FROM scores WHERE epoch = ? AND seq <= ?", (epoch, seq))
+            return
+        self._db.execute(
+            "DELETE FROM records WHERE stream = ? AND epoch = ? AND seq <= ?", (stream, epoch, seq)
+        )
+
+    def trim_readings(self, keep_ns: int) -> int:
+        """Delete delivered readings older than `keep_ns` behind their machine's newest one."""
+        self.begin()
+        return self._db.execute(
+            "DELETE FROM readings WHERE rowid IN (SELECT r.rowid FROM machines AS m "
+            "JOIN readings AS r ON r.machine = m.machine AND r.time_ns < m.newest_ns - ? "
+            "JOIN cursors AS c ON c.epoch = r.epoch AND c.stream = 'readings' "
+            "AND r.seq <= c.acked_seq)",
+            (keep_ns,),
+        ).rowcount
+
+    def tail(self, machine: str, from_ns: int) -> Iterator[tuple[str, int, float, int]]:
+        """Yield (channel, time_ns, value, flags) of a machine since `from_ns`, as they arrived."""
+        yield from self._db.execute(
+            "SELECT channel, time_ns, value, flags FROM readings "
+            "WHERE machine = ? AND time_ns >= ? ORDER BY epoch, seq",
+            (machine, from_ns),
+        )
+
+    def machines(self) -> dict[str, tuple[int, int]]:
+        """Return (newest reading, last scored window end) of every machine."""
+        rows = self._db.execute("SELECT machine, newest_ns, scored_ns FROM machines")
+        return {machine: (newest, scored) for machine, newest, scored in rows}
+
+    def alarms(self) -> dict[str, tuple[str, str | None]]:
+        """Return (head, retained alarm) as JSON of every machine."""
+        rows = self._db.execute("SELECT machine, head, alarm FROM alarm_heads")
+        return {machine: (head, alarm) for machine, head, alarm in rows}
+
+    def intake(self) -> list[Seen]:
+        """Return the messages of the last in-flight window, oldest first."""
+        rows = self._db.execute("SELECT packet_id, payload_hash, n FROM intake ORDER BY n")
+        return [Seen(*row) for row in rows]

@@ -1,0 +1,144 @@
+"""Store and forward: what is committed goes up, and stays here until the lake has it.
+
+One parcel per stream is under way at a time; it is sent again until the lake acknowledges it, so
+the broker in between may lose whatever it likes. Streams with higher priority are served first, and
+what is new goes up in the order in which it happened, epoch by epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from foreshock_agent.pipeline import LakeAcked
+from foreshock_wire import topics
+from foreshock_wire.errors import ForeshockError
+from foreshock_wire.messages import UpAck
+from foreshock_wire.topics import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from foreshock_agent.clock import Clock
+    from foreshock_agent.outbox import Outbox, Parcel
+    from foreshock_agent.settings import UplinkSettings
+    from foreshock_wire.topics import Gateway
+
+log = logging.getLogger(__name__)
+
+IDLE_S: Final = 0.5
+"""How long the uplink sleeps when nothing wakes it."""
+
+
+@dataclass(slots=True)
+class UnderWay:
+    """A parcel that was sent and is not yet acknowledged."""
+
+    parcel: Parcel
+    resend_at_s: float
+    tries: int
+
+
+class Uplink:
+    """The thread that empties the outbox; `publish(topic, payload)` says whether it was sent."""
+
+    def __init__(
+        self,
+        at: Gateway,
+        settings: UplinkSettings,
+        *,
+        outbox: Callable[[], Outbox],
+        publish: Callable[[str, bytes], bool],
+        post: Callable[[LakeAcked], None],
+        clock: Clock,
+    ) -> None:
+        self._at = at
+        self._settings = settings
+        self._open_outbox = outbox
+        self._publish = publish
+        self._post = post
+        self._clock = clock
+        self._under_way: dict[Stream, UnderWay] = {}
+        self._marks: dict[Stream, dict[str, int]] = {stream: {} for stream in Stream}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+
+    def wake(self) -> None:
+        """Something was committed or acknowledged: look at once."""
+        self._wake.set()
+
+    def reconnected(self) -> None:
+        """What was under way may be lost: send it again soon, after a jittered pause."""
+        with self._lock:
+            for under_way in self._under_way.values():
+                under_way.tries = 0
+                under_way.resend_at_s = self._clock.monotonic_s() + random.uniform(0, 0.5)  # noqa: S311
+        self.wake()
+
+    def on_ack(self, payload: bytes) -> None:
+        """Take the lake's answer; runs in the connection's thread."""
+        try:
+            ack = UpAck.from_bytes(payload)
+            stream = Stream(ack.stream)
+        except (ForeshockError, ValueError) as error:
+            log.warning("ack refused: %s", error)
+            return
+        with self._lock:
+            self._settle(stream, ack)
+        self._post(LakeAcked(ack.epoch, stream, ack.seq))
+        self.wake()
+
+    def _settle(self, stream: Stream, ack: UpAck) -> None:
+        marks = self._marks[stream]
+        refused = ack.expected is not None
+        marks[ack.epoch] = ack.seq if refused else max(ack.seq, marks.get(ack.epoch, 0))
+        under_way = self._under_way.get(stream)
+        if under_way is None or under_way.parcel.epoch != ack.epoch:
+            return
+        if refused or ack.seq >= under_way.parcel.last_seq:
+            del self._under_way[stream]
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work until `stopping` is set."""
+        outbox = self._open_outbox()
+        try:
+            while not stopping.is_set():
+                self._wake.clear()
+                sent = sum([self._serve(stream, outbox) for stream in Stream])
+                if not sent:
+                    self._wake.wait(IDLE_S)
+        finally:
+            outbox.close()
+
+    def _serve(self, stream: Stream, outbox: Outbox) -> bool:
+        """Send what is due of one stream; return whether anything was sent."""
+        with self._lock:
+            under_way = self._under_way.get(stream)
+            marks = dict(self._marks[stream])
+        if under_way is None:
+            parcel = outbox.next_parcel(stream, marks, self._settings.batch_records)
+            if parcel is None:
+                return False
+            under_way = UnderWay(parcel, 0.0, 0)
+        return self._send(stream, under_way)
+
+    def _send(self, stream: Stream, under_way: UnderWay) -> bool:
+        now_s = self._clock.monotonic_s()
+        if now_s < under_way.resend_at_s:
+            return False
+        pause_s = min(self._settings.resend_s * 2**under_way.tries, self._settings.resend_max_s)
+        sending = UnderWay(
+            under_way.parcel,
+            now_s + pause_s * random.uniform(0.8, 1.2),  # noqa: S311 - jitter, no secret
+            min(under_way.tries + 1, 16),
+        )
+        with self._lock:
+            self._under_way[stream] = sending
+        if self._publish(topics.uplink(self._at, stream), under_way.parcel.payload):
+            return True
+        with self._lock:
+            sending.resend_at_s = now_s + IDLE_S
+        return False
