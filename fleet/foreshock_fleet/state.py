@@ -1,0 +1,143 @@
+"""What the fleet remembers, and the interface behind which it does.
+
+SQLite in one file is what comes out of the box (`sqlite_state`); another database is another
+class with these methods, and a line in `open_state`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from foreshock_fleet.rollout import RolloutState, Standing, Verdict
+    from foreshock_wire.messages import Desired, DeviceState, Report
+    from foreshock_wire.topics import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A published model file; `name` and `version` are the registry's."""
+
+    sha256: str
+    size: int
+    block_bytes: int
+    name: str
+    version: str
+    path: str
+    published_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a gateway last said of itself; all of it reported, none of it assumed."""
+
+    at: Gateway
+    last_seen_ns: int
+    state: DeviceState | None = None
+    counter: int = 0
+    reason: str = ""
+    model: str | None = None
+    version: str = ""
+    accounts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One release on its way to a frozen set of gateways."""
+
+    number: int
+    release: Release
+    state: RolloutState
+    members_sha256: str
+    started_ns: int
+    standings: Sequence[Standing]
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """What to publish, retained, for one gateway; `number` grows with each directive."""
+
+    number: int
+    at: Gateway
+    desired: Desired
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what, and when."""
+
+    at_ns: int
+    actor: str
+    action: str
+    detail: Mapping[str, object]
+
+
+class FleetState(Protocol):
+    """Releases, devices, rollouts with their directives, and an append-only audit trail.
+
+    Every change and its audit entry are one transaction.
+    """
+
+    def client_id(self) -> str:
+        """Return the MQTT client id that this fleet keeps for its persistent session."""
+
+    def add_release(self, release: Release, actor: str) -> None:
+        """Publish a release; one that is known already gets the new name and version."""
+
+    def release(self, reference: str) -> Release:
+        """Return a release by hash, by a unique beginning of it, or the `latest`.
+
+        Raises:
+            UnknownReleaseError: none, or more than one, answers to `reference`.
+        """
+
+    def start_rollout(self, sha256: str, actor: str, now_ns: int) -> Rollout:
+        """Offer a release to every known gateway; an active rollout is superseded.
+
+        Raises:
+            NoGatewayError: no gateway has reported yet.
+        """
+
+    def rollout(self, number: int | None = None) -> Rollout | None:
+        """Return a rollout as it stands now; without a number, the newest."""
+
+    def note_report(self, at: Gateway, report: Report, now_ns: int) -> None:
+        """Take a gateway's report into its device, its directive and its rollout."""
+
+    def devices(self) -> Sequence[Device]:
+        """Return every gateway that ever reported."""
+
+    def directives(self, above: int = 0) -> Sequence[Directive]:
+        """Return each gateway's newest directive, those with a number above `above`."""
+
+    def note(self, actor: str, action: str, detail: Mapping[str, object], now_ns: int) -> None:
+        """Add to the audit trail something that changed nothing in here."""
+
+    def audit(self, limit: int = 100) -> Sequence[AuditEntry]:
+        """Return the newest audit entries, oldest first."""
+
+    def close(self) -> None:
+        """Close the database."""
+
+
+def open_state(directory: Path) -> FleetState:
+    """Open the fleet's state in `directory`, created when it is new.
+
+    Raises:
+        StateError: it cannot be opened, or a newer Foreshock wrote it.
+    """
+    from foreshock_fleet.sqlite_state import SqliteState  # noqa: PLC0415 - the one that is chosen
+
+    return SqliteState(Path(directory) / "fleet.db")
+
+
+def now_ns() -> int:
+    """Return the time of this machine's clock, UTC nanoseconds."""
+    return time.time_ns()
