@@ -1,0 +1,125 @@
+"""Optional things: a test that needs one skips without it, and the run ends in a table that tells.
+
+`@pytest.mark.needs("mosquitto")` on a test, or `absent("dataset:skab")` where only the test itself
+can find out. `FORESHOCK_REQUIRE=all` (or a comma separated list of names) turns the skip into a
+failure: CI sets it after it installed everything.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+# Debian keeps daemons where a user's PATH does not look.
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+DATA_SETS = ("ai4i2020", "azure_pdm", "cmapss", "gearbox", "skab")
+
+
+@dataclass(frozen=True, slots=True)
+class OptionalThing:
+    """How to see whether a thing is here, and how a person gets it."""
+
+    is_here: Callable[[], bool]
+    how_to_get: str
+
+
+def _program(name: str) -> Callable[[], bool]:
+    return lambda: shutil.which(name, path=SEARCH_PATH) is not None
+
+
+def _data_set(name: str) -> Callable[[], bool]:
+    return (Path(os.environ.get("FORESHOCK_DATA", "missing")) / name).is_dir
+
+
+def _docker_answers() -> bool:
+    docker = shutil.which("docker", path=SEARCH_PATH)
+    if docker is None:
+        return False
+    return subprocess.run([docker, "info"], capture_output=True, check=False).returncode == 0
+
+
+OPTIONAL_THINGS: dict[str, OptionalThing] = {
+    "mosquitto": OptionalThing(
+        _program("mosquitto"), "apt-get install mosquitto, or brew install mosquitto"
+    ),
+    "chromium": OptionalThing(_program("chromium"), "apt-get install chromium"),
+    "docker": OptionalThing(_docker_answers, "install Docker Engine and start it"),
+    "package-index": OptionalThing(
+        lambda: True, "a network, or a mirror named by: pip config set global.index-url ..."
+    ),
+    **{
+        f"dataset:{name}": OptionalThing(
+            _data_set(name), f"download it to FORESHOCK_DATA/{name} (docs/DESIGN.md names sources)"
+        )
+        for name in DATA_SETS
+    },
+}
+
+
+def absent(name: str, why: str = "") -> NoReturn:
+    """Stop the test for want of an optional thing: a skip, or a failure when it is required."""
+    thing = OPTIONAL_THINGS[name]
+    required = os.environ.get("FORESHOCK_REQUIRE", "").split(",")
+    stop = pytest.fail if "all" in required or name in required else pytest.skip
+    error = stop.Exception(f"{name} is absent{': ' + why if why else ''}; {thing.how_to_get}")
+    vars(error)["foreshock_absent"] = name  # for the report hook below
+    raise error
+
+
+def require(name: str) -> None:
+    """Go on only where the optional thing is here."""
+    if not OPTIONAL_THINGS[name].is_here():
+        absent(name)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Hold every `needs` marker of a test against this machine."""
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            require(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Write the absent thing's name into the report, which also travels from xdist's workers."""
+    report = yield
+    name = vars(call.excinfo.value).get("foreshock_absent") if call.excinfo else None
+    if name is not None:
+        report.user_properties.append(("foreshock-absent", name))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """End the run with what was missing, how many tests that stopped, and how to get it."""
+    counts: dict[str, int] = {}
+    for outcome in ("skipped", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for key, value in getattr(report, "user_properties", []):
+                if key == "foreshock-absent":
+                    counts[value] = counts.get(value, 0) + 1
+    if not counts:
+        return
+    terminalreporter.section("optional things that were absent")
+    terminalreporter.line(f"{'thing':<18} {'tests':>5}  how to get it")
+    for name, count in sorted(counts.items()):
+        terminalreporter.line(f"{name:<18} {count:>5}  {OPTIONAL_THINGS[name].how_to_get}")
+
+
+@pytest.fixture(scope="session")
+def mosquitto_binary() -> str:
+    """The path of the Mosquitto broker; the test stops where there is none."""
+    require("mosquitto")
+    found = shutil.which("mosquitto", path=SEARCH_PATH)
+    assert found is not None
+    return found
