@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import tomllib
 from pathlib import Path  # noqa: TC003 - pydantic reads it
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from foreshock_agent.update.trust import is_loopback_address
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import Id  # noqa: TC001 - pydantic reads it
 from foreshock_wire.topics import Gateway
@@ -38,9 +38,13 @@ class BrokerSettings(_Section):
     keepalive_s: int = Field(default=30, ge=2, le=3600)
     reconnect_max_s: int = Field(default=30, ge=1, le=3600)
 
+    @property
+    def _on_this_machine(self) -> bool:
+        return self.host == "localhost" or is_loopback_address(self.host)
+
     @model_validator(mode="after")
     def _tls_across_networks(self) -> Self:
-        if not (self.tls or self.insecure or is_loopback_name(self.host)):
+        if not (self.tls or self.insecure or self._on_this_machine):
             message = (
                 f"{self.host} is across a network: set tls = true (and ca_file), "
                 "or insecure = true if the network itself is protected"
@@ -152,16 +156,6 @@ class Settings(_Section):
     def models(self) -> Path:
         """The folder of model files."""
         return self.data_dir / "models"
-
-
-def is_loopback_name(host: str) -> bool:
-    """Say whether a host name or address means this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load(path: Path) -> Settings:
