@@ -157,7 +157,7 @@ class Scores(Batch):
     novelty: npt.NDArray[np.float32]
 
 
-_B = TypeVar("_B", Readings, Scores)
+_B = TypeVar("_B", bound=Batch)
 
 
 def decode(payload: bytes, expected: type[_B]) -> _B:

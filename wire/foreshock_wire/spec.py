@@ -182,6 +182,9 @@ def _limit_problems(spec: ModelSpec) -> Iterator[str]:
         yield "threshold and thresholds must lie between 0 and 1"
     if not np.isfinite(spec.threshold_margin):
         yield f"threshold_margin {spec.threshold_margin} must be finite"
+    quantiles = spec.lead_time_quantiles
+    if any(not 0 < q < 1 for q in quantiles) or list(quantiles) != sorted(set(quantiles)):
+        yield f"lead_time_quantiles {quantiles} must ascend between 0 and 1"
     if not 0 < spec.min_fill <= 1:
         yield f"min_fill {spec.min_fill} must lie in (0, 1]"
 
@@ -222,6 +225,7 @@ def _strings(raw: object) -> tuple[str, ...]:
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
     known = {f.name for f in fields(ModelSpec)}
+    _strings([raw["name"], *raw.get("provenance", {}).values()])
     values = {key: value for key, value in raw.items() if key in known}
     golden = raw.get("golden")
     return values | {
