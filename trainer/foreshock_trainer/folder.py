@@ -1,0 +1,125 @@
+"""Recorded telemetry: a folder of batch files goes through the same path as MQTT uploads.
+
+Layout, as `foreshock plant record` writes it: a file `DIR/{site}/{gateway}/*.fsb` holds the bytes
+of one readings batch, and a gateway's files, sorted by name, are its uploads in order.
+`DIR/events.csv` holds the labels.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from foreshock_trainer.ingest import Ingest, Message
+from foreshock_trainer.labels import LabelReport, add_labels
+from foreshock_wire.errors import ForeshockError
+from foreshock_wire.topics import Gateway, Stream, uplink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from foreshock_trainer.lake import Lake
+
+SUFFIX: Final = ".fsb"
+EVENTS_FILE: Final = "events.csv"
+ROUND_BYTES: Final = 8 << 20
+"""Compressed bytes of batch files that go into one commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReport:
+    """What a folder brought: the ingest's counters, and its labels when it had any."""
+
+    files: int
+    counters: dict[str, int]
+    labels: LabelReport | None
+
+
+def batch_files(folder: Path) -> list[Path]:
+    """Return the batch files of a folder, by site, gateway and name.
+
+    Raises:
+        ForeshockError: no such folder, nothing to ingest in it, or a site or gateway folder whose
+            name is not an id.
+    """
+    if not folder.is_dir():
+        raise ForeshockError(
+            f"{folder} is not a folder: give the one with {{site}}/{{gateway}} in it"
+        )
+    files = sorted(folder.glob(f"*/*/*{SUFFIX}"))
+    if not files and not (folder / EVENTS_FILE).exists():
+        raise ForeshockError(
+            f"{folder} holds neither {{site}}/{{gateway}}/*{SUFFIX} files nor {EVENTS_FILE}"
+        )
+    for file in files:
+        address(file)
+    return files
+
+
+def address(file: Path) -> Gateway:
+    """Return the gateway that a batch file's folders say it is from.
+
+    Raises:
+        InvalidIdError: their names are not ids.
+    """
+    return Gateway(file.parent.parent.name, file.parent.name)
+
+
+def ingest_folder(
+    lake: Lake, folder: Path, *, progress: Callable[[int], None] = lambda _: None
+) -> FolderReport:
+    """Take a folder into the lake; what is already there adds nothing.
+
+    Args:
+        lake: the lake, opened with `create=True`.
+        folder: where the files are.
+        progress: called after each commit with the number of files it held.
+
+    Raises:
+        ForeshockError: the folder is not one of recorded telemetry, a file cannot be read as a
+            batch (it is then in quarantine), or a file is missing from a gateway's sequence.
+    """
+    files = batch_files(folder)
+    ingest = Ingest(lake)
+    for batch in _rounds(files):
+        _take(ingest, batch)
+        progress(len(batch))
+    events = folder / EVENTS_FILE
+    labels = add_labels(lake, events) if events.exists() else None
+    return FolderReport(len(files), ingest.counters.as_dict(), labels)
+
+
+def _take(ingest: Ingest, files: Sequence[Path]) -> None:
+    quarantined = ingest.counters.quarantined
+    answers = ingest.take([_message(file) for file in files])
+    if ingest.counters.quarantined > quarantined:
+        raise ForeshockError(
+            f"a file between {files[0].name} and {files[-1].name} is not a readings batch; the "
+            "table 'quarantine' of the lake says which and why: record it again, then repeat"
+        )
+    for at, answer in answers:
+        if answer.expected is not None:
+            raise ForeshockError(
+                f"{at.site}/{at.gateway}: after seq {answer.seq} of epoch {answer.epoch} the files "
+                f"go on above seq {answer.expected}: a file is missing from {files[0].parent}"
+            )
+
+
+def _message(file: Path) -> Message:
+    topic = uplink(address(file), Stream.READINGS)
+    return Message(topic, file.read_bytes(), time.time_ns())
+
+
+def _rounds(files: Sequence[Path]) -> Iterator[list[Path]]:
+    batch: list[Path] = []
+    size = 0
+    for file in files:
+        batch.append(file)
+        size += file.stat().st_size
+        if size >= ROUND_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
