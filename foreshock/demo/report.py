@@ -1,0 +1,79 @@
+"""The summary in words, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from foreshock.demo.stage import Setting
+    from foreshock.demo.summary import Summary
+
+
+def report_lines(summary: Summary, setting: Setting) -> Iterator[str]:
+    """Yield the summary, a line each."""
+    yield ""
+    yield (
+        f"{setting.machines} machines on {setting.gateways} gateways, "
+        f"{setting.hours:.0f} plant hours"
+    )
+    yield from _readings(summary)
+    yield from _alarms(summary.alarms)
+    yield _latency("reading to alarm", summary.latency_ms)
+    yield _latency("reading to score", summary.score_latency_ms)
+    yield from _models(summary)
+    yield ""
+    yield "it adds up" if not summary.problems else "IT DOES NOT ADD UP"
+    yield from (f"  {problem}" for problem in summary.problems)
+
+
+def _readings(summary: Summary) -> Iterator[str]:
+    counts = summary.readings
+    yield (
+        f"readings   published {counts['published']:,} -> stored {counts['stored']:,} -> "
+        f"delivered {counts['delivered']:,}"
+    )
+    yield (
+        f"           lost {counts['lost']}, duplicated {counts['duplicated']}, rejected "
+        f"{counts['rejected']}; the uplink was cut for {summary.uplink_cut_s:g} s"
+    )
+
+
+def _alarms(alarms: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"alarms     true {alarms['true']}, false {alarms['false']}, averted by maintenance "
+        f"{alarms['averted']}, still open {alarms['open']}"
+    )
+    lead_h = alarms["lead_time_h_p50"]
+    lead = "" if lead_h is None else f"; warned {lead_h:g} h ahead (median)"
+    yield (
+        f"failures   {alarms['failures']}, missed {alarms['missed']} (of these "
+        f"{alarms['missed_sudden']} without any sign){lead}"
+    )
+
+
+def _latency(title: str, latency: dict[str, Any]) -> str:
+    if not latency["count"]:
+        return f"{title}: nothing to measure"
+    return (
+        f"{title}: p50 {latency['p50']:g} ms, p95 {latency['p95']:g} ms, p99 "
+        f"{latency['p99']:g} ms (n = {latency['count']})"
+    )
+
+
+def _models(summary: Summary) -> Iterator[str]:
+    for model in summary.models:
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in _main(model["metrics"]))
+        yield f"model v{model['version']}   {model['sha256'][:16]}   {figures}"
+    for gateway in summary.gateways:
+        runs = str(gateway["model"] or "none")[:16]
+        yield (
+            f"{gateway['id']:<10} {runs}   {gateway['machines']} machines, "
+            f"{gateway['received']:,} received, {gateway['duplicates_refused']:,} copies refused"
+        )
+
+
+def _main(metrics: dict[str, float]) -> list[tuple[str, float]]:
+    names = ("f1", "precision", "recall", "fpr", "pr_auc", "always_no_accuracy")
+    return [(name, metrics[name]) for name in names if name in metrics]

@@ -1,0 +1,252 @@
+"""The timeline of the show: what is done when, told to whoever watches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from foreshock.demo.crew import DemoError
+from foreshock.demo.stage import MODEL, Stage
+from foreshock.demo.summary import Model
+from foreshock.demo.watch import Watcher
+from foreshock_agent.outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from foreshock.demo.stage import Setting
+    from foreshock_wire.messages import Alarm
+
+ONLINE_TIMEOUT_S: Final = 60.0
+DRAIN_TIMEOUT_S: Final = 60.0
+ROLLOUT_TIMEOUT_S: Final = 120
+CUT_S: Final = 12.0
+"""How long the cloud broker is away."""
+
+CUT_AT: Final = 0.45
+RETRAIN_AT: Final = 0.68
+"""Shares of the show's length; the retraining waits for the uplink to be back."""
+
+HISTORY_MACHINES: Final = 60
+HISTORY_HOURS: Final = 1500
+HISTORY_SEED: Final = 7
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the view shows; written by the story only."""
+
+    act: str = ""
+    cloud_up: bool = True
+    models: list[Model] = field(default_factory=list)
+    uplink_cut_s: float = 0.0
+    started_s: float = field(default_factory=time.monotonic)
+    show_started_s: float | None = None
+    training: bool = False
+
+
+class Story:
+    """Plays the show on a stage; `tell(line)` hears each event."""
+
+    def __init__(self, setting: Setting, tell: Callable[[str], None]) -> None:
+        self.setting = setting
+        self.stage = Stage(setting)
+        self.progress = Progress()
+        self.watcher = Watcher(self._on_raised)
+        self._tell = tell
+        self._failure: Exception | None = None
+
+    def play(self) -> None:
+        """Set up, play all acts, and let everything drain.
+
+        Raises:
+            DemoError: a part failed or did not come up in time.
+        """
+        self._set_up()
+        self._begin_show()
+        trainer = threading.Thread(target=self._train_guarded, name="trainer", daemon=True)
+        trainer.start()
+        self._cut_uplink()
+        self._wait(lambda: not self.stage.crew.alive("plant"), None, "the plant")
+        self._wait(lambda: not trainer.is_alive(), None, "the training")
+        if self._failure is not None:
+            raise self._failure
+        self._drain()
+
+    def close(self) -> None:
+        """End everything that was started."""
+        self.watcher.close()
+        self.stage.close()
+
+    # Acts ----------------------------------------------------------------------------------
+
+    def _set_up(self) -> None:
+        self._act(f"starting {self.setting.gateways} gateways, two kinds of brokers, the centre")
+        self.stage.open()
+        for at in self.setting.at:
+            self.watcher.join(at, self.stage.local[at.gateway])
+        online = self.watcher.seen.status
+        self._wait(
+            lambda: len(online) == self.setting.gateways,
+            ONLINE_TIMEOUT_S,
+            "the agents to be online",
+        )
+        self._say(f"{len(online)} agents online, no model yet: plain limits stand in")
+
+    def _begin_show(self) -> None:
+        self.progress.show_started_s = time.monotonic()
+        self.stage.start_plant()
+        self._act(
+            f"{self.setting.machines} machines run, {self.setting.hours_per_s:g} plant hours "
+            "a second"
+        )
+
+    def _train_guarded(self) -> None:
+        try:
+            self._first_model()
+            self._at_share(RETRAIN_AT)
+            self._second_model()
+        except Exception as error:  # noqa: BLE001 - carried to the main thread
+            self._failure = error
+
+    def _first_model(self) -> None:
+        crew, folder = self.stage.crew, self.setting.folder / "history"
+        self._say(f"recording the past of {HISTORY_MACHINES} other machines")
+        crew.run(
+            "record",
+            *("plant", "record", "--out", str(folder), "--seed", str(HISTORY_SEED)),
+            *("--machines", str(HISTORY_MACHINES), "--hours", str(HISTORY_HOURS)),
+        )
+        found = crew.run(
+            "import", "trainer", "ingest", "--from", str(folder), "--lake", str(self.setting.lake)
+        )
+        self._say(f"{found.get('readings', 0):,} past readings are in the lake: training")
+        self._train_and_roll_out()
+
+    def _second_model(self) -> None:
+        crew, events = self.stage.crew, self.setting.plant / "events.csv"
+        crew.run(
+            "labels", "trainer", "labels", "add", str(events), "--lake", str(self.setting.lake)
+        )
+        self._say("retraining on the past and on what the gateways uploaded")
+        self._train_and_roll_out()
+
+    def _train_and_roll_out(self) -> None:
+        crew, stage = self.stage.crew, self.stage
+        number = len(self.progress.models) + 1
+        self.progress.training = True
+        outcome = crew.run(
+            f"retrain-{number}",
+            *("trainer", "retrain", "--lake", str(self.setting.lake)),
+            *("--tracking", stage.tracking, "--name", MODEL),
+        )
+        self.progress.training = False
+        model = _model_of(outcome)
+        self._say(
+            f"model v{model.version}: F1 {model.metrics.get('f1', 0):.2f}, FPR "
+            f"{model.metrics.get('fpr', 0):.1%} on machines it never saw (always-no: F1 0)"
+        )
+        crew.run(
+            f"publish-{number}",
+            *("fleet", "publish", f"models:/{MODEL}@challenger"),
+            *("--tracking", stage.tracking, "--state", stage.fleet),
+        )
+        self._say(f"rolling out {model.sha256[:12]} to {self.setting.gateways} gateways")
+        crew.run(
+            f"rollout-{number}",
+            *("fleet", "rollout", model.sha256, "--state", stage.fleet, "--promote"),
+            *("--tracking", stage.tracking, "--timeout", str(ROLLOUT_TIMEOUT_S)),
+        )
+        self.progress.models.append(model)
+        self._say(f"v{model.version} runs on every gateway")
+
+    def _cut_uplink(self) -> None:
+        self._at_share(CUT_AT)
+        self._say(f"the cloud broker is gone for {CUT_S:g} s; scoring and alarms go on")
+        self.progress.cloud_up = False
+        cut_s = time.monotonic()
+        self.stage.cloud.stop()
+        self._wait(lambda: time.monotonic() - cut_s >= CUT_S, None, "the cut")
+        waiting = self.pending()
+        self.stage.cloud.start()
+        self.progress.uplink_cut_s = time.monotonic() - cut_s
+        self.progress.cloud_up = True
+        self._say(f"it is back; {waiting:,} records waited on the gateways and catch up")
+
+    def _drain(self) -> None:
+        self._act("the plant is off; the last records go up")
+        self._wait(lambda: self.pending() == 0, DRAIN_TIMEOUT_S, "the outboxes to drain")
+
+    # Helpers -------------------------------------------------------------------------------
+
+    def pending(self) -> int:
+        """Return how many committed records wait on the gateways."""
+        total = 0
+        for at in self.setting.at:
+            outbox = Outbox(self.setting.database(at))
+            try:
+                total += sum(outbox.pending().values())
+            finally:
+                outbox.close()
+        return total
+
+    def _at_share(self, share: float) -> None:
+        """Wait for a moment of the show."""
+        started_s = self.progress.show_started_s or time.monotonic()
+        moment_s = started_s + share * self.setting.seconds
+        self._wait(lambda: time.monotonic() >= moment_s, None, "the moment")
+
+    def _wait(self, done: Callable[[], bool], timeout_s: float | None, what: str) -> None:
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while not done():
+            self.stage.crew.check()
+            if self._failure is not None and threading.current_thread().name != "trainer":
+                raise self._failure
+            if deadline_s is not None and time.monotonic() > deadline_s:
+                raise DemoError(f"gave up after {timeout_s:g} s: waiting for {what}")
+            time.sleep(0.1)
+
+    def _act(self, text: str) -> None:
+        self.progress.act = text
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        elapsed_s = time.monotonic() - self.progress.started_s
+        self._tell(f"[{elapsed_s:5.1f} s] {text}")
+
+    def _on_raised(self, alarm: Alarm) -> None:
+        self._say(describe(alarm))
+
+
+def describe(alarm: Alarm) -> str:
+    """Return an alarm in one line: what, how sure, how long, why, what to do."""
+    if alarm.source == "rule":
+        worst = alarm.reasons[0] if alarm.reasons else None
+        why = f"{worst.channel} {worst.value:.1f} beyond {worst.healthy:.1f}" if worst else "limit"
+        return f"ALARM {alarm.machine} ({alarm.gateway}): {why} (limit, no model yet)"
+    parts = [f"ALARM {alarm.machine} ({alarm.gateway}): p = {alarm.probability or 0:.2f}"]
+    if alarm.mode:
+        parts.append(alarm.mode.replace("_", " "))
+    if alarm.lead_time_h:
+        low, middle, high = alarm.lead_time_h
+        parts.append(f"in {middle:.0f} h ({low:.0f} to {high:.0f})")
+    reasons = [
+        f"{reason.channel} {reason.contribution:+.1f}"
+        for reason in alarm.reasons[:2]
+        if reason.contribution > 0
+    ]
+    return ", ".join(parts) + (f"; because of {', '.join(reasons)}" if reasons else "")
+
+
+def _model_of(outcome: dict[str, Any]) -> Model:
+    """Return the model that a retraining registered.
+
+    Raises:
+        DemoError: the gate refused it; the message holds its reasons.
+    """
+    verdict = outcome.get("verdict") or {}
+    if outcome.get("alias") != "challenger":
+        raise DemoError(f"the gate refused the model: {verdict}")
+    return Model(str(outcome["version"]), str(outcome["sha256"]), dict(outcome["metrics"]))
