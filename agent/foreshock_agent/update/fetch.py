@@ -6,12 +6,12 @@ No thread, socket or clock: the caller asks for what `requests` says and hands i
 
 from __future__ import annotations
 
-import hashlib
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from foreshock_agent.update.errors import FetchError
+from foreshock_agent.update.store import file_sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,9 +133,7 @@ class Download:
         Raises:
             FetchError: the bytes are not the ones that were promised.
         """
-        self._file.flush()
-        with self._part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_sha256(self._part)
         if found != self._ref.sha256:
             self._part.unlink()
             raise FetchError(

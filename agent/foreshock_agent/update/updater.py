@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_S: Final = 1.0
+STOP_TIMEOUT_S: Final = 5.0
 INBOX: Final = 256
 
 
@@ -110,7 +111,7 @@ class Updater:
         self._stopping.set()
         self._put(None)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_TIMEOUT_S)
 
     def on_desired(self, payload: bytes) -> None:
         """Take a directive; call it from the MQTT callback, whose connection is judged now."""
@@ -286,6 +287,9 @@ class Updater:
         try:
             self._swap(model)
         except Exception as error:
+            if self._stopping.is_set():
+                # The pipeline ends too: that says nothing about the model.
+                raise _InterruptedError from error
             raise _SwapError(f"the pipeline did not take the model: {error}") from error
         try:
             self._step(desired, DeviceState.COMMITTED)
