@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+from collections import Counter
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,6 +21,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from types import ModuleType
 
 # Debian keeps daemons where a user's PATH does not look.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
@@ -100,20 +104,53 @@ def pytest_runtest_makereport(
     return report
 
 
+def properties(reporter: pytest.TerminalReporter, *outcomes: str) -> list[tuple[str, object]]:
+    """Return the properties that tests with these outcomes recorded."""
+    reports = [report for outcome in outcomes for report in reporter.stats.get(outcome, [])]
+    return [pair for report in reports for pair in getattr(report, "user_properties", [])]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """End the run with what was missing, how many tests that stopped, and how to get it."""
-    counts: dict[str, int] = {}
-    for outcome in ("skipped", "failed", "error"):
-        for report in terminalreporter.stats.get(outcome, []):
-            for key, value in getattr(report, "user_properties", []):
-                if key == "foreshock-absent":
-                    counts[value] = counts.get(value, 0) + 1
+    """End the run with what tests had to say, and with what was missing and how to get it."""
+    for key, line in properties(terminalreporter, "passed", "failed"):
+        if key == "foreshock-says":
+            terminalreporter.line(str(line))
+    stopped = properties(terminalreporter, "skipped", "failed", "error")
+    counts = Counter(str(name) for key, name in stopped if key == "foreshock-absent")
     if not counts:
         return
     terminalreporter.section("optional things that were absent")
     terminalreporter.line(f"{'thing':<18} {'tests':>5}  how to get it")
     for name, count in sorted(counts.items()):
         terminalreporter.line(f"{name:<18} {count:>5}  {OPTIONAL_THINGS[name].how_to_get}")
+
+
+@pytest.fixture(scope="session")
+def absent_thing() -> Callable[..., NoReturn]:
+    """`absent`, for tests that find out themselves."""
+    return absent
+
+
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Show a line, such as a measured size, at the end of the run."""
+    return lambda line: record_property("foreshock-says", line)
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """Import a file of scripts/, which is run by path and belongs to no package."""
+
+    def load(name: str) -> ModuleType:
+        path = Path(__file__).parent.parent / "scripts" / f"{name}.py"
+        spec = spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import tomllib
-from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
 
 ROOT = Path(__file__).parent.parent
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
@@ -152,12 +156,10 @@ def test_a_gateway_does_not_install(name: str) -> None:
     assert not any(name in pins("agent", environment) for environment in ENVIRONMENTS)
 
 
-def test_the_lock_script_serves_the_environments_of_the_project() -> None:
-    spec = spec_from_file_location("lock", ROOT / "scripts" / "lock.py")
-    assert spec is not None
-    assert spec.loader is not None
-    lock = module_from_spec(spec)
-    spec.loader.exec_module(lock)
+def test_the_lock_script_serves_the_environments_of_the_project(
+    load_script: Callable[[str], ModuleType],
+) -> None:
+    lock = load_script("lock")
 
     for text in PROJECT["tool"]["uv"]["environments"]:
         assert sum(Marker(text).evaluate(entry) for entry in lock.environments()) == len(PYTHONS)
