@@ -81,7 +81,8 @@ def _from_folder(folder: Path, root: str, *, as_json: bool) -> None:
 
 def _from_broker(broker: str, root: str, shards: str, *, as_json: bool) -> None:
     from foreshock_trainer.lake import Lake  # noqa: PLC0415 - heavy
-    from foreshock_trainer.worker import IngestWorker, parse_shards  # noqa: PLC0415 - heavy
+    from foreshock_trainer.shards import parse_shards  # noqa: PLC0415 - heavy
+    from foreshock_trainer.worker import IngestWorker  # noqa: PLC0415 - heavy
 
     host, port = parse_address(broker)
     worker = IngestWorker(Lake(root, create=True), host, port, parse_shards(shards))

@@ -94,7 +94,7 @@ class Lake:
         self._now_ns = now_ns
         self._last_ns = 0
         self._marks: dict[str, dict[str, int]] = {name: {} for name in SCHEMAS}
-        self._tables = {name: self._open(name, create=create) for name in SCHEMAS}
+        self._snapshots = {name: self._open(name, create=create) for name in SCHEMAS}
 
     def _open(self, name: str, *, create: bool) -> DeltaTable:
         uri = f"{self.root}/{name}"
@@ -141,7 +141,7 @@ class Lake:
         """Return the version of an application transaction in a table's snapshot; 0 when absent."""
         marks = self._marks[table]
         if app_id not in marks:
-            marks[app_id] = self._tables[table].transaction_version(app_id) or 0
+            marks[app_id] = self._snapshot(table).transaction_version(app_id) or 0
         return marks[app_id]
 
     def append(self, table: str, rows: pa.Table, transactions: Mapping[str, int]) -> None:
@@ -151,10 +151,10 @@ class Lake:
 
         Raises:
             StaleMarksError: another writer moved one of `transactions` since this lake read it;
-                nothing was written, and the marks have been read again.
-            LakeError: nothing was written, for the reason given.
+                nothing was written, and the marks will be read again.
+            LakeError: the commit failed, or what follows a commit did: the marks tell which.
         """
-        delta = self._tables[table]
+        delta = self._snapshot(table)
         before = delta.version()
         try:
             write_deltalake(
@@ -167,11 +167,12 @@ class Lake:
                 ),
             )
         except CommitFailedError as error:
-            self.reload(table)
+            self.forget(table)
             raise StaleMarksError(
                 f"another writer was faster on table {table!r}: {error}"
             ) from error
         except (DeltaError, OSError) as error:
+            self.forget(table)
             raise LakeError(f"cannot write table {table!r} of {self.root}: {error}") from error
         if delta.version() != before + 1:
             # The snapshot now holds somebody else's commits too. Marks that were read before them
@@ -179,14 +180,16 @@ class Lake:
             self._marks[table].clear()
         self._marks[table].update(transactions)
 
-    def reload(self, table: str) -> None:
-        """Forget what is known of a table and read its newest version.
-
-        Raises:
-            LakeError: it cannot be read.
-        """
+    def forget(self, table: str) -> None:
+        """Drop what is known of a table: its newest version is read when it is next needed."""
         self._marks[table].clear()
-        self._tables[table] = self._open(table, create=False)
+        self._snapshots.pop(table, None)
+
+    def _snapshot(self, table: str) -> DeltaTable:
+        """Return the version that the marks were read from; it moves with our own commits only."""
+        if table not in self._snapshots:
+            self._snapshots[table] = self._open(table, create=False)
+        return self._snapshots[table]
 
     def _stamped(self, table: str, rows: pa.Table) -> pa.Table:
         """Add the stamps; telemetry is put together by machine, so that a query skips the rest."""
@@ -212,15 +215,13 @@ class Lake:
             LakeError: a table cannot be rewritten.
         """
         for name in tables:
-            self.reload(name)
+            self.forget(name)
             try:
-                self._tables[name].optimize.compact()
+                self._newest(name).optimize.compact(writer_properties=_WRITER)
             except CommitFailedError:
                 continue  # another worker is at it
             except (DeltaError, OSError) as error:
                 raise LakeError(f"cannot compact table {name!r}: {error}") from error
-            finally:
-                self.reload(name)
 
     # Reading
 
