@@ -53,7 +53,8 @@ class PublishedLog:
     """published.jsonl: one line per message, flushed before the message goes to the broker."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8")
+        path.unlink(missing_ok=True)
+        self._file = path.open("a", encoding="utf-8")
         self._lock = threading.Lock()
         self.messages = self.readings = self.copies = 0
 
