@@ -10,12 +10,36 @@ import asyncio
 import logging
 import os
 import threading
+from typing import TYPE_CHECKING
 
 import click
 
 from foreshock.brokers.ports import LOOPBACK
 
+if TYPE_CHECKING:
+    from amqtt.broker import Broker
+    from amqtt.session import Session
+
 PLUGINS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
+
+
+def broker_class() -> type[Broker]:
+    """Return amqtt's broker with its one habit mended that would mislead a gateway.
+
+    amqtt 0.12 sends a client that connects the retained messages of every filter that anybody has
+    subscribed to; so one gateway would be handed what another one shall run.
+    """
+    from amqtt.broker import Broker  # noqa: PLC0415 - absent unless the demo is installed
+
+    class OwnRetainedOnly(Broker):  # type: ignore[misc]  # amqtt ships no types
+        async def _publish_retained_messages_for_subscription(
+            self, subscription: tuple[str, int], session: Session
+        ) -> None:
+            subscribers = self.subscriptions.get(subscription[0], [])
+            if any(subscriber is session for subscriber, _ in subscribers):
+                await super()._publish_retained_messages_for_subscription(subscription, session)
+
+    return OwnRetainedOnly
 
 
 async def serve(port: int) -> None:
@@ -24,10 +48,8 @@ async def serve(port: int) -> None:
     Raises:
         amqtt.errors.BrokerError: the port cannot be had.
     """
-    from amqtt.broker import Broker  # noqa: PLC0415 - absent unless the demo is installed
-
     listener = {"type": "tcp", "bind": f"{LOOPBACK}:{port}"}
-    await Broker({"listeners": {"default": listener}, "plugins": PLUGINS}).start()
+    await broker_class()({"listeners": {"default": listener}, "plugins": PLUGINS}).start()
     await asyncio.Event().wait()
 
 

@@ -160,7 +160,7 @@ class Scores(Batch):
 _B = TypeVar("_B", bound=Batch)
 
 
-def decode(payload: bytes, expected: type[_B]) -> _B:
+def decode(payload: bytes | bytearray, expected: type[_B]) -> _B:
     """Check and unpack a batch; header fields of a newer writer are ignored.
 
     Raises:
@@ -184,7 +184,7 @@ def decode(payload: bytes, expected: type[_B]) -> _B:
     return batch
 
 
-def _open(payload: bytes, expected: type[Batch]) -> bytes:
+def _open(payload: bytes | bytearray, expected: type[Batch]) -> bytes:
     if len(payload) < _ENVELOPE.size or payload[:4] != MAGIC:
         raise BatchError("not a telemetry batch: magic FSB1 is missing")
     _, crc, kind, length = _ENVELOPE.unpack_from(payload)
