@@ -62,7 +62,9 @@ class Block:
         self.period_h = period_s / SECONDS_PER_HOUR
         self.padded = -(-length // LANES) * LANES
         pads = op.const(np.array([0, 0, 0, 0, 0, self.padded - length]))
-        self.raw = op.pad(op.transpose(window, perm=[0, 2, 1]), pads, scalar(np.nan))
+        by_channel = op.transpose(window, perm=[0, 2, 1])
+        filled = self.padded == length
+        self.raw = by_channel if filled else op.pad(by_channel, pads, scalar(np.nan))
 
     def times(self, values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Var:
         """Return a constant with one value per cell, zero in the padding."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from foreshock_wire.spec import ModelSpec
 
     Float32 = npt.NDArray[np.float32]
+    Float64 = npt.NDArray[np.float64]
 
 MAD_TO_SIGMA: Final = 1.4826
 """A Gaussian's standard deviation over its median absolute deviation."""
@@ -90,9 +91,11 @@ class Platt:
                 "higher margin would not mean a higher probability"
             )
 
-    def probability(self, margin: float) -> float:
-        """Calibrate one margin."""
-        return float(1 / (1 + np.exp(-(self.a * margin + self.b))))
+    def probability(self, margin: npt.ArrayLike) -> Float64:
+        """Calibrate margins, in float64."""
+        line = self.a * np.asarray(margin, np.float64) + self.b
+        # The logistic function as a tanh does not overflow.
+        return np.float64(0.5) * (1 + np.tanh(line / 2))
 
     def margin(self, probability: float) -> float:
         """Return the margin whose probability this is: a threshold's place in margin space."""

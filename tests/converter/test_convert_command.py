@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from foreshock_converter.cli import cli
+from foreshock_wire.errors import NotAModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+    from foreshock_wire.model import Model
+
+
+@pytest.fixture(scope="module")
+def file(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "model.onnx"
+    path.write_bytes(model_bytes)
+    return path
+
+
+def convert(*args: object) -> Result:
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
+
+
+def last_object(result: Result) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(result.output.splitlines()[-1])
+    return parsed
+
+
+def test_inspect_tells_a_person(file: Path, model: Model) -> None:
+    result = convert("inspect", file)
+    assert result.exit_code == 0
+    for told in (model.sha256, "vibration [mm/s] measured", "bearing", "(24 h)", "kurtosis"):
+        assert told in result.output
+
+
+def test_inspect_tells_a_machine(file: Path, model: Model) -> None:
+    facts = last_object(convert("inspect", file, "--json"))
+    assert facts["sha256"] == model.sha256
+    assert facts["features"] == list(model.spec.features)
+    assert facts["golden_windows"] == 8
+    assert "baseline" not in facts
+
+
+def test_verify_passes_a_good_file(file: Path) -> None:
+    result = convert("verify", file)
+    assert result.exit_code == 0
+    assert "repeats its 8 golden windows" in result.output
+    assert last_object(convert("verify", file, "--json"))["ok"] is True
+
+
+def test_verify_refuses_a_truncated_file(file: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(file.read_bytes()[:-1000])
+    result = convert("verify", broken)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, NotAModelError)
+    told = convert("verify", broken, "--json")
+    assert told.exit_code == 1
+    assert last_object(told)["ok"] is False
