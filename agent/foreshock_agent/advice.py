@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from foreshock_agent.scoring import RULE
 from foreshock_rules.limits import recent_means
+from foreshock_rules.readings import FLOAT32_MAX
 from foreshock_wire.messages import Alarm, AlarmPriority, Reason
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from foreshock_wire.spec import ModelSpec
     from foreshock_wire.topics import Gateway
 
-LIMIT_ADVICE = "A sensor is beyond its limit: look at the machine, and check the sensor itself."
+LIMIT_ADVICE: Final = (
+    "A sensor is beyond its limit: look at the machine, and check the sensor itself."
+)
+UNEXPLAINED: Final = "The model alarms but could not give its reason: look at the machine."
 
 
 def alarm_of(
@@ -40,27 +44,39 @@ def alarm_of(
         trigger_received_ns=score.due.received_ns,
         source="rule" if score.model == RULE else "model",
     )
-    if spec is None or outputs is None or score.model == RULE:
+    if spec is None or score.model == RULE:
         return alarm.model_copy(update={"reasons": _limits(score), "advice": LIMIT_ADVICE})
+    known = {
+        "probability": _finite(score.probability),
+        "threshold": spec.threshold,
+        "model": score.model,
+    }
+    return alarm.model_copy(update=known | _explanation(spec, score, outputs))
+
+
+def _explanation(spec: ModelSpec, score: Score, outputs: Outputs | None) -> dict[str, object]:
+    """Return why, which mode and how long; an alarm that cannot be explained is still one."""
+    if outputs is None:
+        return {"advice": UNEXPLAINED}
     mode = _mode(spec, outputs)
     lead_time_h = _lead_time(outputs)
-    return alarm.model_copy(
-        update={
-            "priority": _priority(lead_time_h),
-            "probability": score.probability,
-            "threshold": spec.threshold,
-            "mode": mode,
-            "lead_time_h": lead_time_h,
-            "reasons": _sensors(spec, score, outputs),
-            "advice": spec.advice_for(mode),
-            "model": score.model,
-        }
-    )
+    return {
+        "priority": _priority(lead_time_h),
+        "mode": mode,
+        "lead_time_h": lead_time_h,
+        "reasons": _sensors(spec, score, outputs),
+        "advice": spec.advice_for(mode),
+    }
 
 
 def _limits(score: Score) -> tuple[Reason, ...]:
     return tuple(
-        Reason(channel=one.channel, contribution=one.excess, value=one.value, healthy=one.limit)
+        Reason(
+            channel=one.channel,
+            contribution=min(one.excess, FLOAT32_MAX),
+            value=one.value,
+            healthy=one.limit,
+        )
         for one in score.breaches
     )
 
@@ -78,6 +94,7 @@ def _sensors(spec: ModelSpec, score: Score, outputs: Outputs) -> tuple[Reason, .
             unit=channel.unit,
         )
         for column, channel in enumerate(spec.channels)
+        if math.isfinite(outputs.shapley[0, column])
     ]
     return tuple(sorted(reasons, key=lambda reason: -reason.contribution))
 
@@ -88,12 +105,12 @@ def _finite(value: float) -> float | None:
 
 def _mode(spec: ModelSpec, outputs: Outputs) -> str | None:
     row = outputs.modes[0]
-    return spec.modes[int(np.argmax(row))] if len(row) and not np.isnan(row).any() else None
+    return spec.modes[int(np.argmax(row))] if len(row) and np.isfinite(row).all() else None
 
 
 def _lead_time(outputs: Outputs) -> tuple[float, float, float] | None:
     row = outputs.lead_time[0]
-    if not len(row) or np.isnan(row).any():
+    if not len(row) or not np.isfinite(row).all():
         return None
     return float(row[0]), float(row[len(row) // 2]), float(row[-1])
 

@@ -9,6 +9,7 @@ broker sends again what was not acknowledged.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 from dataclasses import dataclass, field
@@ -20,9 +21,9 @@ from foreshock_agent.judge import Judge
 from foreshock_agent.link import Delivery
 from foreshock_agent.machines import Machines
 from foreshock_agent.scoring import RULE, SECOND_NS
-from foreshock_agent.sources.base import RejectedMessageError
+from foreshock_agent.sources.base import RejectedMessageError, refusal_of
 from foreshock_agent.store import ScoreRow
-from foreshock_rules.readings import Rejected, is_future, problem_of
+from foreshock_rules.readings import Rejected, is_future
 from foreshock_wire import topics
 from foreshock_wire.batch import FLAG_FUTURE, FLAG_LATE
 from foreshock_wire.errors import ForeshockError
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 QUEUE_LIMIT: Final = 20_000
 MICRO_BATCH: Final = 500
 TRIM_EVERY_S: Final = 60.0
+POST_RETRY_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,18 @@ class LakeAcked:
 
 @dataclass(frozen=True, slots=True)
 class SwapModel:
-    """Use this model from the next window on; `done` is set when it runs."""
+    """Use this model from the next window on; `done` is set when it runs.
+
+    Whoever claims it first decides: the pipeline that it runs, or the asker that it shall not.
+    """
 
     model: Model
     done: threading.Event = field(default_factory=threading.Event)
+    _claimed: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """Take the decision; return false when it was taken before."""
+        return self._claimed.acquire(blocking=False)
 
 
 Item = Delivery | SessionBegan | LakeAcked | SwapModel
@@ -114,6 +124,7 @@ class Pipeline:
         self._clock = clock
         self._outside = outside
         self._queue: queue.Queue[Item] = queue.Queue(QUEUE_LIMIT)
+        self._ended = threading.Event()
         self._identity = IntakeIdentity(store.intake())
         self._judge = Judge(settings.at, store, scorer)
         self._machines = Machines(scorer.window_spec, store)
@@ -125,8 +136,21 @@ class Pipeline:
         self.moved_s = clock.monotonic_s()
 
     def post(self, item: Item) -> None:
-        """Hand something to the pipeline's thread; blocks while the queue is full."""
-        self._queue.put(item)
+        """Hand something to the pipeline's thread; blocks while the queue is full.
+
+        Once the pipeline has ended it is dropped: nothing of it was acknowledged to anyone.
+        """
+        while not self._ended.is_set():
+            try:
+                self._queue.put(item, timeout=POST_RETRY_S)
+            except queue.Full:
+                continue
+            return
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread is gone, in order or by an error."""
+        return self._ended.is_set()
 
     @property
     def waiting(self) -> int:
@@ -140,9 +164,12 @@ class Pipeline:
 
     def run(self, stopping: threading.Event) -> None:
         """Work until `stopping` is set, then commit what is open."""
-        while not stopping.is_set():
-            self.step(self._take(timeout_s=0.05))
-        self._commit()
+        try:
+            while not stopping.is_set():
+                self.step(self._take(timeout_s=0.05))
+            self._commit()
+        finally:
+            self._ended.set()
 
     def step(self, items: Sequence[Item]) -> None:
         """One round: take items, score what became due, commit when it is time."""
@@ -203,7 +230,7 @@ class Pipeline:
         self, message: Delivery, readings: Sequence[Reading], stored: int, received_ns: int
     ) -> None:
         """Every message is one thing: stored if any reading was new, else duplicate or rejected."""
-        problems = [problem for reading in readings if (problem := problem_of(reading))]
+        problems = [problem for reading in readings if (problem := refusal_of(reading))]
         if problems:
             self._store.quarantine(message.topic, message.payload, problems[0], received_ns)
         if stored:
@@ -221,7 +248,7 @@ class Pipeline:
         """Store one reading and bring it into its machine's windows; return whether it was new."""
         count = self._store.accounts.add
         count("readings.received")
-        if problem := problem_of(reading):
+        if problem := refusal_of(reading):
             count(f"readings.rejected.{problem}")
             return False
         future = self._is_future(reading, received_ns)
@@ -251,6 +278,8 @@ class Pipeline:
         self._announce(self._judge.command(machine, asked.action, asked.until_ns))
 
     def _score_due(self) -> None:
+        if not self._due:
+            return
         due, self._due = self._due, []
         scores = self._scorer.score(due)
         now_ns = self._clock.now_ns()
@@ -263,8 +292,8 @@ class Pipeline:
         message = ScoreMessage(
             machine=score.due.machine,
             time_ns=score.due.window.end_ns,
-            probability=None if score.model == RULE else score.probability,
-            novelty=None if score.model == RULE else score.novelty,
+            probability=_told(score.probability),
+            novelty=_told(score.novelty),
             model=None if score.model == RULE else score.model,
         )
         topic = topics.score(self._settings.at, score.due.machine)
@@ -280,6 +309,8 @@ class Pipeline:
 
     def _swap(self, request: SwapModel) -> None:
         """Change models between two windows; another shape of window is rebuilt from the store."""
+        if not request.claim():
+            return
         self._score_due()
         self._commit()
         self._scorer.model = request.model
@@ -324,6 +355,11 @@ class Pipeline:
         self._last_trim_s = now_s
         kept_ns = round(self._settings.retention.keep_delivered_h * 3600 * SECOND_NS)
         self._store.trim_readings(self._machines.spec.history_ns + kept_ns)
+
+
+def _told(value: float) -> float | None:
+    """Return what JSON can say of a figure."""
+    return value if math.isfinite(value) else None
 
 
 def _row(score: Score, now_ns: int) -> ScoreRow:

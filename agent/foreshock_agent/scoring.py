@@ -45,7 +45,10 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What is known of a window: `model` is a SHA-256 or RULE; NaN where nothing was said."""
+    """What is known of a window: `model` is a SHA-256 or RULE; NaN where nothing was said.
+
+    Without a model and without limits nothing is known: that neither raises nor clears an alarm.
+    """
 
     due: Due
     model: str
@@ -105,7 +108,7 @@ class Scorer:
         return self._run(window[np.newaxis], explain=True)
 
     def _scored(self, due: Due, row: int, outputs: Outputs | None) -> Score:
-        if outputs is not None and self.model and not math.isnan(outputs.margin[row]):
+        if outputs is not None and self.model and math.isfinite(outputs.margin[row]):
             return Score(
                 due,
                 self.model.sha256,
@@ -113,6 +116,8 @@ class Scorer:
                 float(outputs.probability[row]),
                 float(outputs.novelty[row]),
             )
+        if not self._limits:
+            return Score(due, RULE, math.nan)
         found = breaches(due.window.values, self.window_spec.channels, self._limits)
         return Score(due, RULE, 1.0 if found else -1.0, breaches=tuple(found))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from foreshock_rules.readings import Rejected
+from foreshock_rules.readings import Rejected, problem_of
 from foreshock_wire.errors import ForeshockError, InvalidIdError
 from foreshock_wire.ids import check_id
 
 if TYPE_CHECKING:
     from foreshock_agent.settings import SourceSettings
+    from foreshock_rules.readings import Reading
 
 UNIT_NS: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
@@ -59,3 +61,21 @@ class TopicMatch:
             return int(raw * UNIT_NS[self.settings.time_unit])
         except OverflowError:
             raise RejectedMessageError(Rejected.BAD_TIME, f"time {raw!r} is infinite") from None
+
+
+def refusal_of(reading: Reading) -> Rejected | None:
+    """Return why a decoded reading is not stored, or None.
+
+    A channel comes from the payload, where anything may stand: a name that is no id could be
+    stored but never travel, and would hold back everything behind it.
+    """
+    return problem_of(reading) or (None if _is_id(reading.channel) else Rejected.INVALID_ID)
+
+
+@lru_cache(maxsize=4096)
+def _is_id(name: str) -> bool:
+    try:
+        check_id(name)
+    except InvalidIdError:
+        return False
+    return True
