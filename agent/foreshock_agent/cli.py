@@ -38,7 +38,13 @@ def cli() -> None:
 
 @cli.command()
 @CONFIG
-@click.option("--log-level", default="WARNING", show_default=True, help="DEBUG to ERROR.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
+    default="WARNING",
+    show_default=True,
+    help="What to log.",
+)
 def run(config: Path, log_level: str) -> None:
     """Run the agent until SIGTERM; `kill -9` loses nothing that was acknowledged."""
     from foreshock_agent.service import Service, notify_ready  # noqa: PLC0415 - heavy
@@ -63,7 +69,15 @@ def status(config: Path, *, as_json: bool) -> None:
     report = read_status(load(config))
     if as_json:
         click.echo(json.dumps(report))
-        return
+    else:
+        _print_status(report)
+    for law in report["broken_laws"]:
+        click.echo(f"broken: {law}", err=True)
+    if report["broken_laws"]:
+        raise SystemExit(1)
+
+
+def _print_status(report: dict[str, Any]) -> None:
     for title in ("accounts", "pending"):
         click.echo(f"{title}:")
         for name, count in sorted(report[title].items()):
@@ -71,10 +85,6 @@ def status(config: Path, *, as_json: bool) -> None:
     click.echo(f"machines: {report['machines']}   model: {report['model'] or 'none (limits)'}")
     for alarm in report["alarms"]:
         click.echo(f"  {alarm['machine']}: {alarm['state']} (episode {alarm['episode']})")
-    for law in report["broken_laws"]:
-        click.echo(f"broken: {law}", err=True)
-    if report["broken_laws"]:
-        raise SystemExit(1)
 
 
 @cli.group()
@@ -103,7 +113,7 @@ def sources_test(config: Path, topic: str, payload: str, *, as_json: bool) -> No
 def _decoded(settings: Settings, topic: str, payload: str) -> list[dict[str, Any]]:
     from foreshock_agent.clock import SystemClock  # noqa: PLC0415 - heavy
     from foreshock_agent.sources import Sources  # noqa: PLC0415 - heavy
-    from foreshock_rules.readings import problem_of  # noqa: PLC0415 - heavy
+    from foreshock_agent.sources.base import refusal_of  # noqa: PLC0415 - heavy
 
     found = Sources(settings.sources, settings.max_message_bytes).decode(
         topic, payload.encode(), SystemClock().now_ns()
@@ -114,7 +124,7 @@ def _decoded(settings: Settings, topic: str, payload: str) -> list[dict[str, Any
             "channel": one.channel,
             "time": _rfc3339(one.time_ns),
             "value": repr(one.value),
-            "problem": problem_of(one),
+            "problem": refusal_of(one),
         }
         for one in found
     ]

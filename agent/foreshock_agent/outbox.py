@@ -42,11 +42,7 @@ class Outbox:
 
     def pending(self) -> dict[Stream, int]:
         """Return how many records of each stream the lake has not acknowledged."""
-        rows = self._db.execute(
-            "SELECT stream, sum(next_seq - 1 - acked_seq) FROM cursors GROUP BY stream"
-        )
-        counts = {Stream(stream): int(count) for stream, count in rows}
-        return {stream: counts.get(stream, 0) for stream in Stream}
+        return pending_records(self._db)
 
     def next_parcel(self, stream: Stream, after: dict[str, int], limit: int) -> Parcel | None:
         """Return the next records of a stream, or None when the lake holds all.
@@ -65,6 +61,13 @@ class Outbox:
             if mark < following - 1:
                 return _READERS[stream](self._db, stream, (number, epoch, mark), limit)
         return None
+
+
+def pending_records(db: sqlite3.Connection) -> dict[Stream, int]:
+    """Return how many records of each stream the lake has not acknowledged."""
+    rows = db.execute("SELECT stream, sum(next_seq - 1 - acked_seq) FROM cursors GROUP BY stream")
+    counts = {Stream(stream): int(count) for stream, count in rows}
+    return {stream: counts.get(stream, 0) for stream in Stream}
 
 
 Position = tuple[int, str, int]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path  # noqa: TC003 - pydantic reads it
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from foreshock_agent.update.trust import is_loopback_address
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import Id  # noqa: TC001 - pydantic reads it
-from foreshock_wire.topics import Gateway
+from foreshock_wire.topics import PREFIX, Gateway
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class SettingsError(ForeshockError):
@@ -62,11 +71,29 @@ class SourceSettings(_Section):
     time_unit: Literal["ns", "us", "ms", "s"] = "ns"
     channels: tuple[Id, ...] = ()
 
+    @field_validator("topic")
+    @classmethod
+    def _one_machine_a_level(cls, topic: str) -> str:
+        levels = topic.split("/")
+        if levels.count("{machine}") != 1 or levels.count("{channel}") > 1:
+            raise ValueError("needs {machine} once, and {channel} at most once, as whole levels")
+        if re.search(r"[#+{}\x00]", re.sub(r"\{(machine|channel)\}", "", topic)):
+            raise ValueError("wildcards and other braces cannot stand in a source's topic")
+        if topic.startswith((PREFIX, "{")) or not levels[0]:
+            raise ValueError(f"must begin with a level of its own that is not {PREFIX}")
+        return topic
+
+    @model_validator(mode="after")
+    def _channel_from_somewhere(self) -> Self:
+        if self.adapter == "number" and "{channel}" not in self.topic:
+            raise ValueError("adapter 'number' takes the channel from {channel} in the topic")
+        return self
+
 
 class WindowSettings(_Section):
     """How windows are cut while there is no model, and how long they wait for stragglers."""
 
-    period_s: Positive = 1800
+    period_s: float = Field(default=1800, ge=0.001, allow_inf_nan=False)
     length: int = Field(default=48, ge=1, le=100_000)
     stride: int = Field(default=4, ge=1)
     min_fill: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -96,8 +123,16 @@ class AlarmSettings(_Section):
 class LimitSettings(_Section):
     """Fallback limits of one channel, used while no model gives a score."""
 
-    low: float | None = None
-    high: float | None = None
+    low: Finite | None = None
+    high: Finite | None = None
+
+    @model_validator(mode="after")
+    def _one_at_least_and_in_order(self) -> Self:
+        if self.low is None and self.high is None:
+            raise ValueError("needs low or high")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        return self
 
 
 class UplinkSettings(_Section):
@@ -141,6 +176,16 @@ class Settings(_Section):
     health: HealthSettings = HealthSettings()
     max_message_bytes: int = Field(default=262_144, ge=64)
     max_ahead_s: NotNegative = 3600
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> Self:
+        if len(set(self.channels)) != len(self.channels):
+            raise ValueError(f"channels: a name stands twice in {', '.join(self.channels)}")
+        if unknown := sorted(set(self.limits) - set(self.channels)):
+            raise ValueError(
+                f"limits.{unknown[0]}: no such channel (channels are {', '.join(self.channels)})"
+            )
+        return self
 
     @property
     def at(self) -> Gateway:

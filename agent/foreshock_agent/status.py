@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from foreshock_agent.accounts import broken_laws
-from foreshock_agent.outbox import Outbox
+from foreshock_agent.outbox import pending_records
 from foreshock_agent.store import connect
 from foreshock_agent.update.store import ModelStore
 from foreshock_wire.errors import ForeshockError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class NoStoreError(ForeshockError):
-    """There is no database yet."""
+    """There is no database that can be read."""
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
@@ -31,14 +32,16 @@ def read_status(settings: Settings) -> dict[str, Any]:
             f"{settings.database} does not exist: has the agent run with these settings?"
         )
     db = connect(settings.database, read_only=True)
-    outbox = Outbox(settings.database)
     try:
-        pending = outbox.pending()
+        # One snapshot: a running agent commits between two statements.
+        db.execute("BEGIN")
+        pending = pending_records(db)
         accounts = dict(db.execute("SELECT name, value FROM accounts"))
         machines = db.execute("SELECT count(*) FROM machines").fetchone()[0]
         heads = db.execute("SELECT machine, head FROM alarm_heads ORDER BY machine").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise NoStoreError(f"{settings.database} cannot be read: {error}") from None
     finally:
-        outbox.close()
         db.close()
     return {
         "accounts": accounts,
