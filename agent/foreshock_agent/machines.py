@@ -49,10 +49,10 @@ class Machines:
         """Replay a machine's tail; what becomes due on the way was scored before the restart."""
         machine = Machine(self.spec, newest_ns, scored_ns)
         from_ns = newest_ns - self.spec.history_ns
-        for channel, time_ns, value, flags in self._store.tail(name, from_ns):
-            column = self._columns.get(channel)
-            if column is not None and not flags & FLAG_FUTURE:
-                machine.windower.add(column, time_ns, value)
+        tail = self._store.tail(name, self.spec.channels, from_ns)
+        for channel, time_ns, value, flags in tail:
+            if not flags & FLAG_FUTURE:
+                machine.windower.add(self._columns[channel], time_ns, value)
         return machine
 
     def is_late(self, reading: Reading) -> bool:

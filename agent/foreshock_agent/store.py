@@ -6,21 +6,27 @@ and accounts stand or fall together. WAL with `synchronous=FULL`: a commit survi
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from itertools import takewhile
+from typing import IO, TYPE_CHECKING, Final
 
 from foreshock_agent import schema
 from foreshock_agent.accounts import Accounts
 from foreshock_agent.intake import Seen
+from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from foreshock_rules.readings import Reading
+
+TRIM_ROWS: Final = 10_000
+"""Most readings of one channel that one trim deletes, so that scoring never waits for long."""
 
 QUARANTINE_ROWS: Final = 1000
 """Newest rejected messages that are kept for a look."""
@@ -48,7 +54,6 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         found = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
         found.execute("PRAGMA query_only=1")
         return found
-    path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
@@ -56,15 +61,48 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
+class StoreError(ForeshockError):
+    """The database cannot be used; the message says which, why and what to do."""
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Hold the data folder for this process; a killed one lets go by dying.
+
+    Raises:
+        StoreError: another agent runs on it, or it cannot be written.
+    """
+    try:
+        lock = path.open("wb")
+    except OSError as error:
+        raise StoreError(f"data folder {path.parent}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StoreError(
+            f"another agent runs on {path.parent}: stop it, or give this one its own data_dir"
+        ) from None
+    return lock
+
+
 class Store:
     """The single writer of the agent's database."""
 
     def __init__(self, path: Path, now_ns: int) -> None:
-        self._db = connect(path)
-        schema.migrate(self._db)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(path.with_suffix(".lock"))
+        try:
+            self._db = connect(path)
+            schema.migrate(self._db)
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"database {path}: {error}; free the disk or its permissions, or if it is damaged "
+                "move it aside (never delete it: it holds what was not delivered yet)"
+            ) from None
         self.accounts = Accounts(dict(self._db.execute("SELECT name, value FROM accounts")))
         self.epoch, self._epoch_n = self._mint_epoch(now_ns)
         self._next = dict.fromkeys(Stream, 1)
+        self._forget_epochs()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _mint_epoch(self, now_ns: int) -> tuple[str, int]:
@@ -79,9 +117,21 @@ class Store:
         )
         return epoch, number
 
+    def _forget_epochs(self) -> None:
+        """Forget the epochs of earlier starts of which nothing is left to send or to keep."""
+        self._db.executescript(
+            "BEGIN IMMEDIATE;"
+            "DELETE FROM epochs WHERE n < (SELECT max(n) FROM epochs) "
+            "AND NOT EXISTS (SELECT 1 FROM readings WHERE readings.epoch = n) AND NOT EXISTS "
+            "(SELECT 1 FROM cursors WHERE cursors.epoch = n AND acked_seq < next_seq - 1);"
+            "DELETE FROM cursors WHERE epoch NOT IN (SELECT n FROM epochs);"
+            "COMMIT"
+        )
+
     def close(self) -> None:
         """Close; what was not committed is not there."""
         self._db.close()
+        self._lock.close()
 
     def begin(self) -> None:
         """Open the transaction that the next `commit` ends, unless one is open."""
@@ -173,7 +223,7 @@ class Store:
         self.begin()
         cursor = self._db.execute(
             "INSERT INTO quarantine (topic, payload, reason, received_ns) VALUES (?, ?, ?, ?)",
-            (topic, payload[:4096], reason, received_ns),
+            (topic[:256], payload[:4096], reason, received_ns),
         )
         self._db.execute(
             "DELETE FROM quarantine WHERE id <= ?", ((cursor.lastrowid or 0) - QUARANTINE_ROWS,)
@@ -211,22 +261,52 @@ class Store:
         )
 
     def trim_readings(self, keep_ns: int) -> int:
-        """Delete delivered readings older than `keep_ns` behind their machine's newest one."""
-        self.begin()
-        return self._db.execute(
-            "DELETE FROM readings WHERE rowid IN (SELECT r.rowid FROM machines AS m "
-            "JOIN readings AS r ON r.machine = m.machine AND r.time_ns < m.newest_ns - ? "
-            "JOIN cursors AS c ON c.epoch = r.epoch AND c.stream = 'readings' "
-            "AND r.seq <= c.acked_seq)",
-            (keep_ns,),
-        ).rowcount
+        """Delete delivered readings older than `keep_ns` behind their machine's newest one.
 
-    def tail(self, machine: str, from_ns: int) -> Iterator[tuple[str, int, float, int]]:
+        Each channel is read from its oldest reading on, up to the first that must stay, so the
+        cost is that of what goes: neither the backlog nor the windows' memory is looked through.
+        A machine none of whose readings ever stood in a window is measured by the channel itself.
+        """
+        self.begin()
+        acked = dict(
+            self._db.execute("SELECT epoch, acked_seq FROM cursors WHERE stream = 'readings'")
+        )
+        return sum(
+            self._trim_channel(machine, channel, keep_ns, acked)
+            for machine, channel in self._channels()
+        )
+
+    def _trim_channel(
+        self, machine: str, channel: str, keep_ns: int, acked: Mapping[int, int]
+    ) -> int:
+        oldest = self._db.execute(
+            "SELECT rowid, epoch, seq FROM readings WHERE machine = ?1 AND channel = ?2 "
+            "AND time_ns < coalesce((SELECT newest_ns FROM machines WHERE machine = ?1), "
+            "(SELECT max(time_ns) FROM readings WHERE machine = ?1 AND channel = ?2)) - ?3 "
+            "ORDER BY time_ns LIMIT ?4",
+            (machine, channel, keep_ns, TRIM_ROWS),
+        ).fetchall()
+        gone = takewhile(lambda row: row[2] <= acked.get(row[1], 0), oldest)
+        rows = [(row[0],) for row in gone]
+        self._db.executemany("DELETE FROM readings WHERE rowid = ?", rows)
+        return len(rows)
+
+    def _channels(self) -> Iterator[tuple[str, str]]:
+        """Yield each (machine, channel) that has readings, by one step in the index each."""
+        following = "SELECT machine, channel FROM readings WHERE (machine, channel) > (?, ?) "
+        at = ("", "")
+        while at := self._db.execute(following + "ORDER BY 1, 2 LIMIT 1", at).fetchone():
+            yield at
+
+    def tail(
+        self, machine: str, channels: Sequence[str], from_ns: int
+    ) -> Iterator[tuple[str, int, float, int]]:
         """Yield (channel, time_ns, value, flags) of a machine since `from_ns`, as they arrived."""
+        marks = ", ".join("?" * len(channels))
         yield from self._db.execute(
-            "SELECT channel, time_ns, value, flags FROM readings "
-            "WHERE machine = ? AND time_ns >= ? ORDER BY epoch, seq",
-            (machine, from_ns),
+            "SELECT channel, time_ns, value, flags FROM readings WHERE machine = ? "  # noqa: S608
+            f"AND channel IN ({marks}) AND time_ns >= ? ORDER BY epoch, seq",
+            (machine, *channels, from_ns),
         )
 
     def machines(self) -> dict[str, tuple[int, int]]:
