@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from foreshock_wire.errors import ForeshockError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from foreshock_agent.settings import HealthSettings
+
+
+class HealthAddressError(ForeshockError):
+    """The address for /metrics and /healthz cannot be listened on."""
 
 
 class Vitals:
@@ -73,12 +79,21 @@ class Health:
         registry.register(_Accounts(vitals))
         self._metrics = make_wsgi_app(registry)
         self._vitals = vitals
-        self._server = make_server(
-            settings.host, settings.port, self._app, server_class=_Server, handler_class=_Quiet
-        )
+        self._server = self._listen(settings)
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="health", daemon=True
         )
+
+    def _listen(self, settings: HealthSettings) -> WSGIServer:
+        try:
+            return make_server(
+                settings.host, settings.port, self._app, server_class=_Server, handler_class=_Quiet
+            )
+        except (OSError, UnicodeError) as error:
+            raise HealthAddressError(
+                f"health.host {settings.host}, health.port {settings.port}: {error}; "
+                "port 0 takes a free one"
+            ) from None
 
     @property
     def port(self) -> int:

@@ -10,10 +10,12 @@ import logging
 import ssl
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+
+from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
     import socket
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
     from foreshock_agent.settings import BrokerSettings
 
 log = logging.getLogger(__name__)
+
+LAST_WORD_S: Final = 2.0
+"""How long a last message may take; a broker that hangs must not keep a process from ending."""
+
+
+class CredentialsError(ForeshockError):
+    """A password or certificate file that the settings name cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +91,26 @@ class Link:
         client, broker = self._client, self._broker
         client.on_connect = self._connected
         client.on_message = self._received
+        client.on_subscribe = self._subscribed
         client.reconnect_delay_set(1, broker.reconnect_max_s)
         if will is not None:
             client.will_set(will.topic, will.payload, qos=1, retain=True)
+        try:
+            self._set_credentials()
+        except (OSError, ValueError) as error:
+            raise CredentialsError(
+                f"broker {broker.host}:{broker.port}: password_file or ca_file: {error}"
+            ) from None
+
+    def _set_credentials(self) -> None:
+        broker = self._broker
         if broker.username is not None:
             secret = broker.password_file
             password = secret.read_text(encoding="utf-8").strip() if secret else None
-            client.username_pw_set(broker.username, password)
+            self._client.username_pw_set(broker.username, password)
         if broker.tls:
             ca = str(broker.ca_file) if broker.ca_file else None
-            client.tls_set_context(ssl.create_default_context(cafile=ca))
+            self._client.tls_set_context(ssl.create_default_context(cafile=ca))
 
     def start(self) -> None:
         """Begin to connect; a broker that is down is tried again for ever."""
@@ -121,6 +140,14 @@ class Link:
         info = self._client.publish(topic, payload, qos=qos, retain=retain)
         return info.rc == mqtt.MQTT_ERR_SUCCESS
 
+    def say_last(self, topic: str, payload: bytes) -> None:
+        """Publish a retained message and wait for the broker: else `stop` would overtake it."""
+        if not self.connected:
+            return
+        info = self._client.publish(topic, payload, qos=1, retain=True)
+        if info.rc == mqtt.MQTT_ERR_SUCCESS:
+            info.wait_for_publish(LAST_WORD_S)
+
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge what was committed, unless it came by an earlier connection."""
         with self._lock:
@@ -145,16 +172,33 @@ class Link:
             client.subscribe([(topic_filter, 1) for topic_filter in self._filters])
         self._guarded(self._on_connect, bool(flags.session_present))
 
+    def _subscribed(
+        self,
+        _client: object,
+        _userdata: object,
+        _mid: int,
+        reasons: list[Any],
+        _properties: object,
+    ) -> None:
+        for topic_filter, reason in zip(self._filters, reasons, strict=False):
+            if reason.is_failure:
+                self.errors += 1
+                log.error("the broker refuses the subscription to %s: %s", topic_filter, reason)
+
     def _received(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
-        delivery = Delivery(
-            message.topic,
-            bytes(message.payload),
-            message.mid,
-            message.qos,
-            message.dup,
-            self._connection,
+        self._guarded(self._deliver, message)
+
+    def _deliver(self, message: mqtt.MQTTMessage) -> None:
+        self._on_message(
+            Delivery(
+                message.topic,
+                bytes(message.payload),
+                message.mid,
+                message.qos,
+                message.dup,
+                self._connection,
+            )
         )
-        self._guarded(self._on_message, delivery)
 
     def _guarded(self, call: Callable[[Any], None], argument: object) -> None:
         """Keep an exception out of paho's thread, where it would end the loop in silence."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.clock import SystemClock
@@ -27,13 +27,14 @@ from foreshock_wire.model import Model
 from foreshock_wire.topics import Down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from foreshock_agent.settings import Settings
 
 log = logging.getLogger(__name__)
 
 SWAP_TIMEOUT_S: Final = 30.0
+SWAP_POLL_S: Final = 0.2
 
 
 class SwapTimeoutError(ForeshockError):
@@ -80,28 +81,25 @@ class Service:
     def _start(
         self, stack: ExitStack, stopping: threading.Event, failures: list[BaseException]
     ) -> None:
+        """Start all parts; they stop in reverse order.
+
+        The pipeline ends after everything that waits for it (an update's swap, the uplink's acks),
+        and before the local connection, over which its last commit acknowledges and publishes.
+        """
         stack.callback(self._store.close)
         self._health.start()
         stack.callback(self._health.stop)
-        workers: list[tuple[str, Callable[[threading.Event], None]]] = [
-            ("pipeline", self._pipeline.run)
-        ]
-        if self._uplink is not None:
-            workers.append(("uplink", self._uplink.run))
-        for name, work in workers:
-            thread = threading.Thread(
-                target=_guarded, args=(work, stopping, failures), name=name, daemon=True
-            )
-            thread.start()
-            stack.callback(thread.join)
         self._local.start()
         stack.callback(self._local.stop)
         stack.callback(self._say_goodbye)
-        if self._cloud is not None and self._updater is not None:
-            self._updater.start()
-            self._cloud.start()
-            stack.callback(self._updater.stop)
-            stack.callback(self._cloud.stop)
+        stack.enter_context(_worker("pipeline", self._pipeline.run, stopping, failures))
+        if self._cloud is None or self._uplink is None or self._updater is None:
+            return
+        self._cloud.start()
+        stack.callback(self._cloud.stop)
+        stack.enter_context(_worker("uplink", self._uplink.run, stopping, failures))
+        self._updater.start()
+        stack.callback(self._updater.stop)
 
     # The local side ------------------------------------------------------------------------
 
@@ -130,7 +128,8 @@ class Service:
         self._local.publish(topics.status(self._settings.at), payload, retain=True)
 
     def _say_goodbye(self) -> None:
-        self._say_status(online=False)
+        at = self._settings.at
+        self._local.say_last(topics.status(at), self._status(online=False))
 
     def _status(self, *, online: bool) -> bytes:
         at, model = self._settings.at, self._scorer.model
@@ -156,7 +155,7 @@ class Service:
         filters = [topics.down(at, Down.ACK), topics.down(at, Down.DESIRED), topics.any_block(at)]
         cloud = self._cloud = Link(
             settings.cloud,
-            f"foreshock-{at.site}-{at.gateway}",
+            f"foreshock-{at.site}-{at.gateway}-up",
             filters=filters,
             on_message=self._from_cloud,
             on_connect=self._cloud_connected,
@@ -226,8 +225,11 @@ class Service:
         """
         request = SwapModel(model)
         self._pipeline.post(request)
-        if not request.done.wait(SWAP_TIMEOUT_S):
-            raise SwapTimeoutError(f"the pipeline did not take the model in {SWAP_TIMEOUT_S:g} s")
+        deadline_s = self._clock.monotonic_s() + SWAP_TIMEOUT_S
+        while not request.done.wait(SWAP_POLL_S):
+            late = self._pipeline.ended or self._clock.monotonic_s() > deadline_s
+            if late and (request.claim() or self._pipeline.ended):
+                raise SwapTimeoutError(f"the pipeline did not take the model {model.sha256[:12]}")
         self._say_status(online=True)
 
     # Health --------------------------------------------------------------------------------
@@ -257,13 +259,31 @@ class Service:
         return ""
 
 
-def _guarded(
+@contextmanager
+def _worker(
+    name: str,
     work: Callable[[threading.Event], None],
     stopping: threading.Event,
     failures: list[BaseException],
+) -> Iterator[None]:
+    """Run `work` in a thread that has its own end; if it fails, the process is told to stop."""
+    ending = threading.Event()
+    thread = threading.Thread(
+        target=_guarded, args=(lambda: work(ending), stopping, failures), name=name, daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+
+
+def _guarded(
+    work: Callable[[], None], stopping: threading.Event, failures: list[BaseException]
 ) -> None:
     try:
-        work(stopping)
+        work()
     except BaseException as error:
         log.exception("a worker failed: the process ends, and its next start recovers")
         failures.append(error)

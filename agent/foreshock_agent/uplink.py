@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 IDLE_S: Final = 0.5
 """How long the uplink sleeps when nothing wakes it."""
 
+PATIENCE: Final = 3
+"""Refusals in a row after which a stream waits: the lake may ask for what only a restored one
+lacks, and asking each other at full speed helps nobody."""
+
 
 @dataclass(slots=True)
 class UnderWay:
@@ -63,6 +67,8 @@ class Uplink:
         self._clock = clock
         self._under_way: dict[Stream, UnderWay] = {}
         self._marks: dict[Stream, dict[str, int]] = {stream: {} for stream in Stream}
+        self._refusals = dict.fromkeys(Stream, 0)
+        self._not_before_s = dict.fromkeys(Stream, 0.0)
         self._lock = threading.Lock()
         self._wake = threading.Event()
 
@@ -94,12 +100,30 @@ class Uplink:
     def _settle(self, stream: Stream, ack: UpAck) -> None:
         marks = self._marks[stream]
         refused = ack.expected is not None
+        self._count_refusal(stream, ack, refused=refused)
         marks[ack.epoch] = ack.seq if refused else max(ack.seq, marks.get(ack.epoch, 0))
         under_way = self._under_way.get(stream)
         if under_way is None or under_way.parcel.epoch != ack.epoch:
             return
+        if refused and under_way.parcel.first_seq <= ack.seq + 1:
+            # The lake asks for what is on its way already: an old answer, or one to a repeat.
+            return
         if refused or ack.seq >= under_way.parcel.last_seq:
             del self._under_way[stream]
+
+    def _count_refusal(self, stream: Stream, ack: UpAck, *, refused: bool) -> None:
+        self._refusals[stream] = self._refusals[stream] + 1 if refused else 0
+        beyond = self._refusals[stream] - PATIENCE
+        if beyond <= 0:
+            return
+        pause_s = min(self._settings.resend_s * 2 ** min(beyond, 16), self._settings.resend_max_s)
+        self._not_before_s[stream] = self._clock.monotonic_s() + pause_s
+        log.warning(
+            "the lake keeps asking for %s %s/%s, which is delivered and gone: was it restored?",
+            stream,
+            ack.epoch,
+            ack.expected,
+        )
 
     def run(self, stopping: threading.Event) -> None:
         """Work until `stopping` is set."""
@@ -118,6 +142,8 @@ class Uplink:
         with self._lock:
             under_way = self._under_way.get(stream)
             marks = dict(self._marks[stream])
+        if self._clock.monotonic_s() < self._not_before_s[stream]:
+            return False
         if under_way is None:
             parcel = outbox.next_parcel(stream, marks, self._settings.batch_records)
             if parcel is None:
