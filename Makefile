@@ -47,10 +47,10 @@ bench: ## Run every benchmark, quickly (ARGS='' for the full length)
 bench: ARGS = --quick
 bench:
 	@sh scripts/setup.sh dev
-	@found=; for file in benchmarks/bench_*.py; do \
-	  [ -e "$$file" ] || continue; found=1; echo "==> $$file $(ARGS)"; \
-	  $(BIN)/python "$$file" $(ARGS) || exit 1; \
-	done; [ -n "$$found" ] || echo "there is no benchmarks/bench_*.py yet"
+	@for file in $$(grep -l __main__ benchmarks/*.py); do \
+	  module=benchmarks.$$(basename $$file .py); echo "==> python -m $$module $(ARGS)"; \
+	  $(BIN)/python -m $$module $(ARGS) || exit 1; \
+	done
 
 .PHONY: build
 build: ## Build the wheel, and the image where a Docker engine answers
@@ -65,7 +65,7 @@ build: ## Build the wheel, and the image where a Docker engine answers
 run: ## Serve /predict on the current champion (ARGS='--port 8080')
 	@sh scripts/setup.sh demo
 	@[ -e $(VAR)/tracking ] || $(MAKE) run_pipeline ARGS=
-	@$(BIN)/foreshock fleet api --tracking $(VAR)/tracking $(ARGS)
+	@$(BIN)/foreshock fleet api --model models:/foreshock@champion --tracking $(VAR)/tracking $(ARGS)
 
 .PHONY: run_pipeline
 run_pipeline: ## Retrain once, from recorded history to the champion, in var/

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +25,17 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 NEVER_IN_THE_DEMO = ("prefect", "evidently", "pytest")
 CENTRE_ONLY = ("pandas", "scipy", "scikit-learn", "xgboost", "xgboost-cpu", "mlflow", "pyarrow")
+EXTRA_OF = {
+    "wire": "agent",
+    "rules": "agent",
+    "agent": "agent",
+    "converter": "trainer",
+    "trainer": "trainer",
+    "fleet": "fleet",
+    "plant": "demo",
+    "foreshock": "demo",
+}
+PARTS = {"pydantic_core", "starlette"}  # of pydantic and of FastAPI, which declare them
 PLATFORMS = (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
 PYTHONS = ("3.11", "3.12", "3.13")
 
@@ -168,3 +182,26 @@ def test_the_lock_script_serves_the_environments_of_the_project(
     assert lock.shortest_marker(Marker("platform_machine == 'arm64'")) == "sys_platform == 'darwin'"
     both = Marker("python_full_version < '3.12' and platform_machine != 'arm64'")
     assert lock.shortest_marker(both) == "sys_platform == 'linux' and python_version < '3.12'"
+
+
+@pytest.mark.parametrize(("folder", "extra"), EXTRA_OF.items())
+def test_an_extra_declares_what_its_code_imports(folder: str, extra: str) -> None:
+    declared = {canonicalize_name(requirement.name) for requirement in wanted(extra)}
+    providers = packages_distributions()
+
+    for path in (ROOT / folder).rglob("*.py"):
+        for name in imported(path) - set(sys.stdlib_module_names):
+            if not name.startswith("foreshock") and name not in PARTS:
+                found = {canonicalize_name(entry) for entry in providers.get(name, [name])}
+                assert found & declared, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names that a file imports, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
