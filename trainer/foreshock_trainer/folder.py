@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from foreshock_trainer.ingest import Answer
     from foreshock_trainer.lake import Lake
 
 SUFFIX: Final = ".fsb"
@@ -82,28 +83,27 @@ def ingest_folder(
             batch (it is then in quarantine), or a file is missing from a gateway's sequence.
     """
     files = batch_files(folder)
-    ingest = Ingest(lake)
+    unreadable: list[tuple[Message, str]] = []
+    ingest = Ingest(lake, on_unreadable=lambda message, why: unreadable.append((message, why)))
     for batch in _rounds(files):
-        _take(ingest, batch)
+        messages = [_message(file) for file in batch]
+        answers = ingest.take(messages)
+        for message, why in unreadable:
+            file = batch[messages.index(message)]
+            raise ForeshockError(f"{file} is no batch of readings (kept in quarantine): {why}")
+        _check_whole(answers)
         progress(len(batch))
     events = folder / EVENTS_FILE
     labels = add_labels(lake, events) if events.exists() else None
     return FolderReport(len(files), ingest.counters.as_dict(), labels)
 
 
-def _take(ingest: Ingest, files: Sequence[Path]) -> None:
-    quarantined = ingest.counters.quarantined
-    answers = ingest.take([_message(file) for file in files])
-    if ingest.counters.quarantined > quarantined:
-        raise ForeshockError(
-            f"a file between {files[0].name} and {files[-1].name} is not a readings batch; the "
-            "table 'quarantine' of the lake says which and why: record it again, then repeat"
-        )
+def _check_whole(answers: Sequence[Answer]) -> None:
     for at, answer in answers:
         if answer.expected is not None:
             raise ForeshockError(
-                f"{at.site}/{at.gateway}: after seq {answer.seq} of epoch {answer.epoch} the files "
-                f"go on above seq {answer.expected}: a file is missing from {files[0].parent}"
+                f"{at.site}/{at.gateway}: the file of epoch {answer.epoch} from seq "
+                f"{answer.expected} on is missing; what comes after it was not taken"
             )
 
 

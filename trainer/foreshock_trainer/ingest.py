@@ -23,7 +23,7 @@ from foreshock_wire.messages import Gap, UpAck
 from foreshock_wire.topics import Gateway, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +66,16 @@ class Counters:
 
 
 class Ingest:
-    """Takes rounds of messages into a lake, each record once."""
+    """Takes rounds of messages into a lake, each record once.
 
-    def __init__(self, lake: Lake) -> None:
+    `on_unreadable` hears of each message that went to quarantine, and why; default: the log.
+    """
+
+    def __init__(
+        self, lake: Lake, *, on_unreadable: Callable[[Message, str], None] | None = None
+    ) -> None:
         self._lake = lake
+        self._on_unreadable = on_unreadable or _log_unreadable
         self.counters = Counters()
 
     def take(self, messages: Sequence[Message]) -> list[Answer]:
@@ -145,7 +151,7 @@ class Ingest:
         """Keep each unreadable message once, however often its sender repeats it."""
         self.counters.quarantined += len(nonsense)
         for message, reason in nonsense:
-            log.warning("quarantined a message on %r: %s", message.topic, reason)
+            self._on_unreadable(message, reason)
         for _ in range(MAX_ATTEMPTS):
             rows = {_fingerprint(message): (message, reason) for message, reason in nonsense}
             fresh = {app: row for app, row in rows.items() if not self._known(app)}
@@ -166,6 +172,10 @@ class Ingest:
         self.counters.commits += 1
         if table != QUARANTINE:
             setattr(self.counters, table, getattr(self.counters, table) + len(rows))
+
+
+def _log_unreadable(message: Message, reason: str) -> None:
+    log.warning("quarantined a message on %r: %s", message.topic, reason)
 
 
 def _fingerprint(message: Message) -> str:

@@ -50,7 +50,9 @@ def _rank(gateway: Int64, epoch: Int64, ingested_ns: Int64) -> Int64:
 
 
 def _codes(table: pa.Table, name: str) -> Int64:
+    """Number the names of a column in their alphabetical order (int64[n])."""
     column = table[name].combine_chunks()
-    if not hasattr(column, "indices"):
+    if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    return cast("Int64", column.indices.to_numpy().astype(np.int64))
+    order = np.argsort(np.argsort(np.array(column.dictionary.to_pylist(), dtype=str)))
+    return cast("Int64", order[column.indices.to_numpy()])

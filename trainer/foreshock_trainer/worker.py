@@ -96,9 +96,7 @@ class IngestWorker:
             return self._ingest.take(messages)
         except LakeError as error:
             self._lake_errors += 1
-            log.error(
-                "%s messages are left to their gateways to send again: %s", len(messages), error
-            )
+            log.warning("gateways must send %s messages again: %s", len(messages), error)
             time.sleep(random.uniform(LAKE_DELAY_S / 2, LAKE_DELAY_S))  # noqa: S311 - jitter
             return []
 
