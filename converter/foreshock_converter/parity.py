@@ -148,8 +148,13 @@ def _has_score(model: Model, windows: Float32) -> npt.NDArray[np.bool_]:
     return scored
 
 
+def _matrix(features: Float32) -> xgb.DMatrix:
+    # A second thread costs more than it gives on a few rows, and 30 times that on a busy machine.
+    return xgb.DMatrix(features, nthread=1)
+
+
 def _margin(booster: xgb.Booster, features: Float32) -> Float32:
-    margin: Float32 = booster.predict(xgb.DMatrix(features), output_margin=True)
+    margin: Float32 = booster.predict(_matrix(features), output_margin=True)
     return margin
 
 
@@ -161,14 +166,14 @@ def _oracle_margin(heads: Heads, model: Model, windows: Float32, features: Float
 def _modes(heads: Heads, seen: Outputs) -> npt.NDArray[np.floating]:
     if heads.modes is None:
         return np.full_like(seen.modes, np.nan)
-    predicted: Float32 = heads.modes.predict(xgb.DMatrix(seen.features))
+    predicted: Float32 = heads.modes.predict(_matrix(seen.features))
     return predicted
 
 
 def _lead_time(heads: Heads, model: Model, seen: Outputs) -> npt.NDArray[np.floating]:
     if heads.lead_time is None:
         return np.full_like(seen.lead_time, np.nan)
-    predicted = heads.lead_time.predict(xgb.DMatrix(seen.features)).reshape(seen.lead_time.shape)
+    predicted = heads.lead_time.predict(_matrix(seen.features)).reshape(seen.lead_time.shape)
     ordered: npt.NDArray[np.floating] = np.sort(predicted + heads.shift(model.spec), axis=1)
     return ordered.clip(min=0)
 

@@ -105,7 +105,7 @@ def train(
     failing = hours < HORIZON_H
 
     def fit(rows: npt.NDArray[np.bool_], label: Float32, **params: object) -> xgb.Booster:
-        data = xgb.DMatrix(features[rows], label[rows])
+        data = xgb.DMatrix(features[rows], label[rows], nthread=1)
         return snap_thresholds(xgb.train(common | params, data, rounds), features[rows])
 
     everywhere = np.ones(len(hours), bool)

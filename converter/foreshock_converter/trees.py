@@ -120,6 +120,7 @@ def snap_thresholds(booster: xgb.Booster, features: Float32) -> xgb.Booster:
             conditions[node] = _midpoint(known[raw["split_indices"][node]], conditions[node])
     snapped = xgb.Booster()
     snapped.load_model(bytearray(json.dumps(document).encode()))
+    snapped.load_config(booster.save_config())
     return snapped
 
 

@@ -17,7 +17,7 @@ def booster_and_features(seed: int, missing: float = 0.1) -> tuple[xgb.Booster, 
     label = (features[:, 0] + features[:, 1] > 2).astype(np.float32)
     features[rng.random(features.shape) < missing] = np.nan
     params = {"objective": "binary:logistic", "max_depth": 4, "nthread": 1}
-    return xgb.train(params, xgb.DMatrix(features, label), 8), features
+    return xgb.train(params, xgb.DMatrix(features, label, nthread=1), 8), features
 
 
 @settings(max_examples=20, deadline=None)
@@ -25,7 +25,7 @@ def booster_and_features(seed: int, missing: float = 0.1) -> tuple[xgb.Booster, 
 def test_no_training_prediction_changes(seed: int, missing: float) -> None:
     booster, features = booster_and_features(seed, missing)
     snapped = snap_thresholds(booster, features)
-    data = xgb.DMatrix(features)
+    data = xgb.DMatrix(features, nthread=1)
     assert snapped.predict(data).tobytes() == booster.predict(data).tobytes()
 
 
@@ -43,7 +43,7 @@ def test_the_last_bit_of_a_count_decides_nothing_any_more() -> None:
     booster, features = booster_and_features(2)
     shaken = features.copy()
     shaken[:, 0] = np.nextafter(shaken[:, 0], np.float32(-1))
-    before, after = xgb.DMatrix(features), xgb.DMatrix(shaken)
+    before, after = xgb.DMatrix(features, nthread=1), xgb.DMatrix(shaken, nthread=1)
     assert booster.predict(before).tobytes() != booster.predict(after).tobytes()
     snapped = snap_thresholds(booster, features)
     assert snapped.predict(before).tobytes() == snapped.predict(after).tobytes()

@@ -55,7 +55,7 @@ class Recipe:
             params["num_class"] = self.outputs
         if self.objective == "reg:quantileerror":
             params["quantile_alpha"] = np.linspace(0.1, 0.9, self.outputs)
-        return xgb.train(params, xgb.DMatrix(x, y), self.rounds), x
+        return xgb.train(params, xgb.DMatrix(x, y, nthread=1), self.rounds), x
 
 
 @st.composite
@@ -96,7 +96,7 @@ def run_graph(boosters: Sequence[xgb.Booster], x: Float32) -> Float32:
 
 
 def margins_of(booster: xgb.Booster, x: Float32) -> Float32:
-    margins: Float32 = booster.predict(xgb.DMatrix(x), output_margin=True)
+    margins: Float32 = booster.predict(xgb.DMatrix(x, nthread=1), output_margin=True)
     return margins.reshape(len(x), -1)
 
 

@@ -29,7 +29,7 @@ Y = (X[:, 1] > 0).astype(np.float32)
 def train(x: np.ndarray = X, **params: object) -> xgb.Booster:
     given: dict[str, Any] = {"objective": "binary:logistic", "nthread": 1, **params}
     kinds = given.pop("feature_types", None)
-    data = xgb.DMatrix(x, Y, feature_types=kinds, enable_categorical=kinds is not None)
+    data = xgb.DMatrix(x, Y, feature_types=kinds, enable_categorical=kinds is not None, nthread=1)
     return xgb.train(given, data, 4)
 
 
@@ -60,9 +60,9 @@ def test_an_early_stopped_booster_must_be_cut() -> None:
     params = {"objective": "binary:logistic", "nthread": 1}
     booster = xgb.train(
         params,
-        xgb.DMatrix(X, Y),
+        xgb.DMatrix(X, Y, nthread=1),
         50,
-        evals=[(xgb.DMatrix(X, 1 - Y), "reversed")],
+        evals=[(xgb.DMatrix(X, 1 - Y, nthread=1), "reversed")],
         early_stopping_rounds=2,
         verbose_eval=False,
     )
