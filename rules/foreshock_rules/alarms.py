@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmAction, AlarmState
+
+
+class PolicyError(ForeshockError):
+    """Limits of an alarm that contradict each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,9 @@ class AlarmPolicy:
 
     The condition is true from `on_margin` up, false below `off_margin`, and keeps its value in the
     deadband between. A latching alarm stays until it is acknowledged, even if its cause is gone.
+
+    Raises:
+        PolicyError: the deadband is upside down, or a delay is negative.
     """
 
     on_margin: float
@@ -28,6 +36,17 @@ class AlarmPolicy:
     on_delay_ns: int = 0
     off_delay_ns: int = 0
     latching: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.off_margin <= self.on_margin:
+            raise PolicyError(
+                f"alarm limits: off_margin {self.off_margin} must not exceed "
+                f"on_margin {self.on_margin}, and neither may be NaN"
+            )
+        if self.on_delay_ns < 0 or self.off_delay_ns < 0:
+            raise PolicyError(
+                f"alarm delays: {self.on_delay_ns} and {self.off_delay_ns} ns must not be negative"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +140,12 @@ def _shelved(head: AlarmHead, policy: AlarmPolicy) -> Judgement:
 
 
 def command(head: AlarmHead, action: AlarmAction, *, until_ns: int | None = None) -> Judgement:
-    """Apply an operator's action; one that does not fit the state changes nothing."""
+    """Apply an operator's action; one that does not fit the state changes nothing.
+
+    Acknowledging answers the alarm and does not end its episode: a cause that is gone still has to
+    stay gone for the off-delay. Shelving does end it: a condition that still holds when the shelf
+    is lifted is raised anew.
+    """
     if action is AlarmAction.ACKNOWLEDGE:
         return _acknowledged(head)
     if action is AlarmAction.SHELVE and head.state is not AlarmState.SHELVED:
@@ -137,6 +161,5 @@ def _acknowledged(head: AlarmHead) -> Judgement:
     if head.state is AlarmState.RETURN_TO_NORMAL_UNACKNOWLEDGED:
         return Judgement(replace(head, state=AlarmState.NORMAL), Transition.ACKNOWLEDGED)
     if head.state is AlarmState.UNACKNOWLEDGED:
-        state = AlarmState.ACKNOWLEDGED if head.condition else AlarmState.NORMAL
-        return Judgement(replace(head, state=state), Transition.ACKNOWLEDGED)
+        return Judgement(replace(head, state=AlarmState.ACKNOWLEDGED), Transition.ACKNOWLEDGED)
     return Judgement(head)

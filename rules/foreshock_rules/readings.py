@@ -45,10 +45,9 @@ class Rejected(StrEnum):
 
 def problem_of(reading: Reading) -> Rejected | None:
     """Return why a reading cannot be stored, or None when it can."""
-    if not math.isfinite(reading.value):
-        return Rejected.NOT_A_NUMBER
-    if abs(reading.value) > FLOAT32_MAX:
-        return Rejected.OUT_OF_RANGE
+    if not abs(reading.value) <= FLOAT32_MAX:  # true of NaN; JSON's integers know no limit
+        finite = abs(reading.value) < math.inf
+        return Rejected.OUT_OF_RANGE if finite else Rejected.NOT_A_NUMBER
     if not EARLIEST_NS <= reading.time_ns < LATEST_NS:
         return Rejected.BAD_TIME
     return None
