@@ -5,6 +5,8 @@ MLflow is imported only when an alias is asked for.
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from urllib.parse import unquote, urlparse
 from foreshock_fleet.errors import RegistryError
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from mlflow.tracking.client import MlflowClient
 
 MODEL_FILE: Final = "model.onnx"
 CHAMPION: Final = "champion"
@@ -80,7 +82,10 @@ def open_registry(tracking: Path | None) -> MlflowClient:
         raise RegistryError(
             f"{database} does not exist: `foreshock trainer retrain --tracking {tracking}` makes it"
         )
-    from mlflow import MlflowClient  # noqa: PLC0415 - heavy
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for chatty in ("alembic", "mlflow"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    from mlflow.tracking.client import MlflowClient  # noqa: PLC0415 - heavy
 
     return MlflowClient(tracking_uri=f"sqlite:///{database}")
 
@@ -98,7 +103,6 @@ def _version(client: MlflowClient, name: str, alias: str) -> str:
 
 
 def _download(client: MlflowClient, name: str, version: str) -> bytes:
-    from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - heavy
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - heavy
 
     try:
@@ -106,6 +110,8 @@ def _download(client: MlflowClient, name: str, version: str) -> bytes:
         local = _local_folder(source)
         if local is not None:
             return _read(_model_file(local))
+        from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - for remote stores only
+
         with TemporaryDirectory() as scratch:
             got = download_artifacts(
                 artifact_uri=source, dst_path=scratch, tracking_uri=client.tracking_uri

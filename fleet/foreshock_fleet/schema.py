@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final
 
-import sqlite_utils
-
 from foreshock_fleet.errors import StateError
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
+
+    from sqlite_utils import Database
 
 SCHEMA_VERSION: Final = 1
 
@@ -70,13 +70,16 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
             f"{SCHEMA_VERSION}: update Foreshock on this machine"
         )
     if version == 0:
-        _create(sqlite_utils.Database(db))
+        # It imports pandas where that is installed: half a second, for a new file only.
+        from sqlite_utils import Database  # noqa: PLC0415
+
+        _create(Database(db))
         client_id = f"foreshock-fleet-{secrets.token_hex(4)}"
         db.execute("INSERT INTO meta VALUES ('client_id', ?)", (client_id,))
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def _create(db: sqlite_utils.Database) -> None:
+def _create(db: Database) -> None:
     release = ("sha256", "releases", "sha256")
     db.table("meta").create(_META, pk="key")
     db.table("releases").create(_RELEASES, pk="sha256")

@@ -14,6 +14,7 @@ import pytest
 from foreshock.brokers import MosquittoBroker
 from foreshock_converter.sample import CHANNELS as SAMPLE_CHANNELS
 from foreshock_converter.sample import tiny_model
+from foreshock_fleet.state import Device, open_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ class Fleet:
         self.folder, self.broker = folder, broker
         self.serving: subprocess.Popen[str] | None = None
 
-    def command(self, *arguments: str, expect: int = 0) -> Any:
+    def command(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-m", "foreshock", "fleet", *arguments, "--json"],
             capture_output=True,
@@ -54,9 +55,10 @@ class Fleet:
             check=False,
         )
         assert done.returncode == expect, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return said
 
-    def on_state(self, *arguments: str, expect: int = 0) -> Any:
+    def on_state(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
         return self.command(*arguments, "--state", str(self.folder), expect=expect)
 
     def serve(self) -> None:
@@ -84,8 +86,14 @@ class Fleet:
         file.write_bytes(data)
         return str(self.on_state("publish", str(file))["sha256"])
 
-    def gateways(self) -> dict[str, Any]:
-        return {one["id"]: one for one in self.on_state("status")["gateways"]}
+    def gateways(self) -> dict[str, Device]:
+        with contextlib.closing(open_state(self.folder)) as state:
+            return {device.at.gateway: device for device in state.devices()}
+
+    def complete(self) -> bool:
+        with contextlib.closing(open_state(self.folder)) as state:
+            rollout = state.rollout()
+            return rollout is not None and rollout.state == "complete"
 
 
 @pytest.fixture

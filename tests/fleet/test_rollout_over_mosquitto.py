@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Self
 
 import paho.mqtt.publish as mqtt_publish
 import pytest
@@ -15,7 +16,7 @@ from foreshock.brokers import MosquittoBroker
 from foreshock.brokers.ports import free_port
 from foreshock_fleet.coordinator import Broker, Coordinator
 from foreshock_fleet.repository import Repository
-from foreshock_fleet.state import Release, open_state
+from foreshock_fleet.state import Device, Release, open_state
 from foreshock_wire import topics
 from tests.fleet.conftest import CHANNELS, EdgeProcess, Fleet, wait_until
 from tests.fleet.edge import Edge
@@ -44,7 +45,7 @@ def test_two_models_one_after_the_other_reach_every_gateway(
         assert fleet.publish(data) == sha_of(data)
         said = fleet.on_state("rollout", "latest", "--wait", "--timeout", "60")
         assert (said["state"], said["committed"], said["rollout"]) == ("complete", names, number)
-        models = {name: one["model"] for name, one in fleet.gateways().items()}
+        models = {name: one.model for name, one in fleet.gateways().items()}
         assert models == dict.fromkeys(names, sha_of(data))
 
 
@@ -58,7 +59,7 @@ def test_a_silent_gateway_is_no_success(fleet: Fleet, edges: Edges, model_a: byt
     said = fleet.on_state("rollout", "--wait", "--timeout", "8", expect=4)
     assert (said["state"], said["committed"], said["silent"]) == ("wave_1", ["gw-1"], ["gw-2"])
     gone.start()
-    wait_until(lambda: fleet.on_state("status")["rollout"]["state"] == "complete", "it catches up")
+    wait_until(fleet.complete, "it catches up")
 
 
 def test_kill_nine_in_the_middle_of_a_download_and_it_completes_afterwards(
@@ -129,7 +130,7 @@ def test_a_broker_that_forgot_what_it_retained_is_told_again(
         file.unlink()
     broker.start()
     edge.start()
-    wait_until(lambda: fleet.gateways()["gw-1"]["model"] == sha_of(model_a), "it has the model")
+    wait_until(lambda: fleet.gateways()["gw-1"].model == sha_of(model_a), "it has the model")
 
 
 def test_the_coordinator_is_killed_and_started_again(
@@ -142,7 +143,7 @@ def test_the_coordinator_is_killed_and_started_again(
     fleet.kill()
     assert fleet.on_state("rollout")["silent"] == ["gw-1"]
     fleet.serve()
-    wait_until(lambda: fleet.on_state("status")["rollout"]["state"] == "complete", "it completes")
+    wait_until(fleet.complete, "it completes")
 
 
 def test_poison_messages_are_counted_and_disturb_nobody(
@@ -232,14 +233,11 @@ class InThread:
         self._coordinator.stop()
         self._thread.join()
 
-    def devices(self) -> Any:
-        state = open_state(self._folder)
-        try:
+    def devices(self) -> Sequence[Device]:
+        with contextlib.closing(open_state(self._folder)) as state:
             return state.devices()
-        finally:
-            state.close()
 
-    def wait_for(self, holds: Callable[[Any], bool]) -> None:
+    def wait_for(self, holds: Callable[[Device], bool]) -> None:
         wait_until(lambda: any(holds(device) for device in self.devices()), "a device's state")
 
     def wait_for_commit(self) -> None:
@@ -247,7 +245,7 @@ class InThread:
 
     def roll_out(self, sha256: str, size: int, block_bytes: int = 131_072) -> None:
         self.wait_for(lambda _: True)
-        state = open_state(self._folder)
-        state.add_release(Release(sha256, size, block_bytes, "m", "1", "", 1), "test")
-        state.start_rollout(sha256, "test", 2)
-        state.close()
+        release = Release(sha256, size, block_bytes, "m", "1", "", published_ns=1)
+        with contextlib.closing(open_state(self._folder)) as state:
+            state.add_release(release, "test")
+            state.start_rollout(sha256, "test", 2)

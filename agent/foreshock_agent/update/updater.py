@@ -113,11 +113,11 @@ class Updater:
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
 
-    def on_desired(self, payload: bytes) -> None:
+    def on_desired(self, payload: bytes | bytearray) -> None:
         """Take a directive; call it from the MQTT callback, whose connection is judged now."""
         self._put(_Directive(bytes(payload), self._trusted()))
 
-    def on_block(self, topic: str, payload: bytes) -> None:
+    def on_block(self, topic: str, payload: bytes | bytearray) -> None:
         """Take a block; call it from the MQTT callback."""
         self._put(_Block(topic, bytes(payload)))
 
