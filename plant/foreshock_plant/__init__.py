@@ -1,7 +1,7 @@
 """The simulated plant: machines that wear, sensors that lie, and the truth about both.
 
-In: a seed, a number of machines and hours. Out: sensor messages over MQTT (`plant run`) or telemetry batch
+In: a seed, a number of machines and hours. Out: sensor messages over MQTT (`plant run`) or batch
 files of past lives (`plant record`), with events.csv (the work orders) and truth.npz beside them.
-Everything repeats bit for bit for a seed; `parameters` is frozen and docs/plant.md says how hard it is.
+A run repeats bit for bit; `parameters` is frozen, and docs/plant.md says how hard the plant is.
 Open `machine` first, then `sensor_faults`; `publisher` and `recorder` do the input and output.
 """

@@ -45,7 +45,7 @@ def cli() -> None:
 
 @cli.command(
     epilog="Example: foreshock plant run --broker works/gw-1=127.0.0.1:1883 "
-    "--broker works/gw-2=127.0.0.1:1884 --machines 12 --hours 700 --speed 8 --seed 1 --out var/plant"
+    "--broker works/gw-2=127.0.0.1:1884 --machines 12 --hours 700 --speed 8 --out var/plant"
 )
 @click.option(
     "--broker",
@@ -67,7 +67,7 @@ def cli() -> None:
 @_seed
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @_json
-def run(
+def run(  # noqa: PLR0917 - click passes options by name
     brokers: tuple[str, ...],
     machines: int,
     hours: float,

@@ -20,6 +20,7 @@ from foreshock_plant.parameters import (
     PROCESS,
     STEP_H,
     SUDDEN,
+    FailureMode,
     MachineClass,
 )
 from foreshock_plant.physics import Floats, levels, severity, to_units, wear_rate
@@ -59,8 +60,8 @@ class Life:
     """A machine's life over K sampling periods and M modes.
 
     `load` float64[K] share of the rating; `ambient` float64[K] degC; `wear`, `onset` and `limit`
-    float64[M, K] effective hours; `severity` float64[M, K]; `running` bool[K]; `values` float32[K, 5] in the
-    channels' units, NaN while the machine stands.
+    float64[M, K] effective hours; `severity` float64[M, K]; `running` bool[K]; `values`
+    float32[K, 5] in the channels' units, NaN while the machine stands.
     """
 
     machine: str
@@ -83,7 +84,8 @@ class Life:
     @property
     def health(self) -> Floats:
         """1 as new, 0 at the expected failure of the worst component; float64[K]."""
-        return 1.0 - np.minimum(1.0, self.severity.max(axis=0))
+        worst: Floats = self.severity.max(axis=0)
+        return 1.0 - np.minimum(1.0, worst)
 
 
 def machine_ids(count: int, prefix: str = "") -> tuple[str, ...]:
@@ -140,7 +142,7 @@ def simulate(machine: str, *, seed: int, hours: float) -> Life:
 
 
 def shift_pattern(step: npt.NDArray[np.int64]) -> Floats:
-    """Return the planned load, -1 (night) to 1 (day), lower at weekends; step 0 is a Monday 0:00."""
+    """Return the planned swing, -1 (night) to 1 (day), less at weekends; step 0 is Monday 0:00."""
     hour = (step * PERIOD_S // 3600) % HOURS_PER_DAY
     day = (step * PERIOD_S // 86400) % 7
     by_hour = np.select([hour < 6, hour < 14, hour < 22], [-1.0, 1.0, 0.4], -1.0)  # noqa: PLR2004
@@ -183,7 +185,7 @@ def persistence(memory_h: float) -> float:
 def autoregression(white: Floats, memory_h: float) -> Floats:
     """Return a stationary AR(1) of unit variance along the last axis from unit white noise."""
     phi = persistence(memory_h)
-    path = white * np.sqrt(1.0 - phi**2)
+    path: Floats = white * np.sqrt(1.0 - phi**2)
     path[..., 0] = white[..., 0]
     shift, weight = 1, phi
     while shift < path.shape[-1] and weight > np.finfo(np.float64).tiny:
@@ -289,8 +291,9 @@ class _Wearing:
         return step + _steps(PROCESS.maintenance_every_h + spread)
 
 
-def _jumps(mode: object, load: Floats, rng: np.random.Generator) -> Floats:
-    return rng.gamma(wear_rate(mode, load) * STEP_H / mode.jump_h, mode.jump_h)
+def _jumps(mode: FailureMode, load: Floats, rng: np.random.Generator) -> Floats:
+    shape: Floats = wear_rate(mode, load) * STEP_H / mode.jump_h
+    return rng.gamma(shape, mode.jump_h)
 
 
 def _readings(

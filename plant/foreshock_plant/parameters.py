@@ -104,6 +104,30 @@ class Process:
     burn_in_h: float
 
 
+@dataclass(frozen=True, slots=True)
+class FaultRates:
+    """How often sensors and links lie: shares per message or value, lengths in samples."""
+
+    silent_message: float
+    silent_channel: float
+    dead_channel: float
+    dead_channel_steps: tuple[int, int]
+    late: float
+    hold: float
+    hold_steps: tuple[int, int]
+    copy: float
+
+
+FAULT_RATES: Final = FaultRates(
+    silent_message=0.01,
+    silent_channel=0.01,
+    dead_channel=0.0005,
+    dead_channel_steps=(4, 24),
+    late=0.01,
+    hold=0.002,
+    hold_steps=(2, 6),
+    copy=0.01,
+)
 PROCESS: Final = Process(
     load_noise=0.10,
     load_memory_h=30.0,
@@ -233,5 +257,6 @@ def digest() -> str:
         | {"gains": dict(m.gains)}
         for m in _MODES
     ]
-    frozen = [CHANNELS, PERIOD_S, asdict(PROCESS), [asdict(c) for c in _CLASSES], modes]
+    shared = [asdict(PROCESS), asdict(FAULT_RATES)]
+    frozen = [CHANNELS, PERIOD_S, shared, [asdict(c) for c in _CLASSES], modes]
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

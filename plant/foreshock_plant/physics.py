@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foreshock_plant.parameters import CHANNELS, MODES, PROCESS, FailureMode, MachineClass
+from foreshock_plant.parameters import CHANNELS, MODES, PROCESS
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from foreshock_plant.parameters import FailureMode, MachineClass
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 SEVERITY_CAP = 1.5
 
 
-def wear_rate(mode: FailureMode, load: npt.ArrayLike) -> Floats:
+def wear_rate(mode: FailureMode, load: Floats) -> Floats:
     """Return effective hours per hour at a load."""
-    return 1.0 + mode.load_stress * (np.square(np.asarray(load, dtype=np.float64)) - 0.5)
+    return 1.0 + mode.load_stress * (np.square(load) - 0.5)
 
 
-def severity(mode: FailureMode, wear: Floats, onset: npt.ArrayLike) -> Floats:
+def severity(mode: FailureMode, wear: Floats, onset: Floats) -> Floats:
     """Return how far a component is from its onset (0) to its expected failure (1)."""
     return np.clip((wear - onset) / mode.growth_h, 0.0, SEVERITY_CAP)
 

@@ -85,7 +85,7 @@ class PublishedLog:
 
 
 class Plant:
-    """A whole plant on its way: simulated at once, published at pace, machine i on broker i mod n."""
+    """A whole plant: simulated at once, published at pace, machine i on broker i mod n."""
 
     def __init__(
         self,

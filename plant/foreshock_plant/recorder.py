@@ -1,8 +1,8 @@
 """Past lives as telemetry batch files, as gateways would have uploaded them.
 
 Layout: `DIR/history/{gateway}/{epoch}-{first_seq}.fsb` (one `foreshock_wire.batch.Readings` each),
-`DIR/events.csv`, `DIR/truth.npz`. Readings stand in order of arrival; copies are left out, as a gateway's
-intake would have, and seq counts a gateway's readings from 1.
+`DIR/events.csv`, `DIR/truth.npz`. Readings stand in order of arrival; copies are left out, as a
+gateway's intake would have done, and seq counts a gateway's readings from 1.
 """
 
 from __future__ import annotations

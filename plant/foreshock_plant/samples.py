@@ -62,7 +62,7 @@ def sample_topic(machine: str) -> str:
 def samples(messages: Messages) -> Iterator[Sample]:
     """Yield messages as they go out, in order of arrival.
 
-    The payload is `{"t": source time in ns, channel: value, ...}`; a channel that it lacks dropped out.
+    The payload is `{"t": source time in ns, channel: value, ...}`; a missing channel dropped out.
     """
     for i in range(len(messages)):
         held = np.flatnonzero(~np.isnan(messages.values[i]))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from foreshock_plant.machine import PERIOD_NS
+from foreshock_plant.parameters import FAULT_RATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
 MAX_LATE_NS: Final = 3 * 3600 * 1_000_000_000
 """No message, and no copy of one, arrives later than this after its source time."""
 _MAX_LATE_STEPS: Final = MAX_LATE_NS // PERIOD_NS
-
-SILENT_MESSAGE_SHARE: Final = 0.01
-SILENT_CHANNEL_SHARE: Final = 0.01
-DEAD_CHANNEL_SHARE: Final = 0.0005
-DEAD_CHANNEL_STEPS: Final = (4, 24)
-LATE_SHARE: Final = 0.01
-HOLD_SHARE: Final = 0.002
-HOLD_STEPS: Final = (2, 6)
-COPY_SHARE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +47,7 @@ class Messages:
     def __len__(self) -> int:
         return len(self.time_ns)
 
-    def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Messages:
+    def take(self, index: npt.NDArray[Any]) -> Messages:
         """Return the messages that a mask or index chooses, in its order."""
         return Messages(
             self.machines,
@@ -71,7 +63,7 @@ class Messages:
         return int(np.count_nonzero(~np.isnan(self.values)))
 
 
-Fault = "Callable[[Messages, np.random.Generator], Messages]"
+Fault: TypeAlias = "Callable[[Messages, np.random.Generator], Messages]"
 
 
 def true_messages(lives: Sequence[Life]) -> Messages:
@@ -96,7 +88,7 @@ def deliver(
     faults = FAULTS if faults is None else faults
     parts = []
     for index, name in enumerate(messages.machines):
-        part = messages.take(messages.machine == index)
+        part = messages.take(np.flatnonzero(messages.machine == index))
         for fault_name, fault in faults.items():
             part = fault(part, _stream(seed, name, fault_name))
         parts.append(part)
@@ -107,35 +99,37 @@ def dead_channel(messages: Messages, rng: np.random.Generator) -> Messages:
     """A sensor is silent for some samples on end."""
     count, channels = messages.values.shape
     values = messages.values.copy()
-    for start, channel in np.argwhere(rng.random((count, channels)) < DEAD_CHANNEL_SHARE):
-        values[start : start + int(rng.integers(*DEAD_CHANNEL_STEPS)), channel] = np.nan
+    for start, channel in np.argwhere(rng.random((count, channels)) < FAULT_RATES.dead_channel):
+        values[start : start + int(rng.integers(*FAULT_RATES.dead_channel_steps)), channel] = np.nan
     return _holding(replace(messages, values=values))
 
 
 def silent_channel(messages: Messages, rng: np.random.Generator) -> Messages:
     """Single values are missing from messages."""
-    missing = rng.random(messages.values.shape) < SILENT_CHANNEL_SHARE
+    missing = rng.random(messages.values.shape) < FAULT_RATES.silent_channel
     values = np.where(missing, np.float32(np.nan), messages.values)
     return _holding(replace(messages, values=values))
 
 
 def silent_message(messages: Messages, rng: np.random.Generator) -> Messages:
     """Whole messages are missing."""
-    return messages.take(rng.random(len(messages)) >= SILENT_MESSAGE_SHARE)
+    return messages.take(rng.random(len(messages)) >= FAULT_RATES.silent_message)
 
 
 def late(messages: Messages, rng: np.random.Generator) -> Messages:
     """Single messages come late, and so out of order."""
     delay = rng.integers(PERIOD_NS // 2, MAX_LATE_NS, len(messages), endpoint=True)
-    slow = rng.random(len(messages)) < LATE_SHARE
+    slow = rng.random(len(messages)) < FAULT_RATES.late
     return _delayed(messages, np.where(slow, delay, 0))
 
 
 def held_back(messages: Messages, rng: np.random.Generator) -> Messages:
     """A link holds messages for some samples, then lets them all go at once, in order."""
     release = messages.arrival_ns.copy()
-    for start in np.flatnonzero(rng.random(len(messages)) < HOLD_SHARE):
-        end = messages.time_ns[start] + PERIOD_NS * int(rng.integers(*HOLD_STEPS, endpoint=True))
+    for start in np.flatnonzero(rng.random(len(messages)) < FAULT_RATES.hold):
+        end = messages.time_ns[start] + PERIOD_NS * int(
+            rng.integers(*FAULT_RATES.hold_steps, endpoint=True)
+        )
         held = (messages.time_ns >= messages.time_ns[start]) & (messages.time_ns < end)
         release[held] = np.maximum(release[held], end)
     return _delayed(messages, release - messages.arrival_ns)
@@ -143,7 +137,7 @@ def held_back(messages: Messages, rng: np.random.Generator) -> Messages:
 
 def repeated(messages: Messages, rng: np.random.Generator) -> Messages:
     """Messages are sent again unchanged: at once, or some samples later."""
-    twice = messages.take(rng.random(len(messages)) < COPY_SHARE)
+    twice = messages.take(rng.random(len(messages)) < FAULT_RATES.copy)
     pause = PERIOD_NS * rng.integers(0, _MAX_LATE_STEPS, len(twice))
     pause[rng.random(len(twice)) < 0.5] = 0  # noqa: PLR2004 - half of the copies come at once
     copies = replace(_delayed(twice, pause), copy=np.ones(len(twice), dtype=np.bool_))
@@ -165,7 +159,7 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
 
 def _holding(messages: Messages) -> Messages:
     """Drop messages that hold nothing any more."""
-    return messages.take(~np.isnan(messages.values).all(axis=1))
+    return messages.take(np.flatnonzero((~np.isnan(messages.values)).any(axis=1)))
 
 
 def _delayed(messages: Messages, delay_ns: npt.NDArray[np.int64]) -> Messages:

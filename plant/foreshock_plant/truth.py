@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -19,6 +18,7 @@ from foreshock_plant.parameters import MODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from foreshock_plant.machine import Event, Life
@@ -40,7 +40,7 @@ def in_order(lives: Iterable[Life]) -> list[tuple[str, Event]]:
 
 
 class EventLog:
-    """Appends events to a new events.csv; each row is on its way to the disk before `add` returns."""
+    """Appends events to a new events.csv; a row has left this process before `add` returns."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")

@@ -1,0 +1,1 @@
+"""What is measured, and never asserted on time: each module is `python -m benchmarks.NAME`."""

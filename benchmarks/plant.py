@@ -1,0 +1,215 @@
+"""How hard is the plant? F1 of the perfect observer, one threshold, logistic regression, XGBoost.
+
+`python -m benchmarks.plant [--quick] [--json] [--seed N]...`: windows of 24 h every 2 h, positive
+when a failure comes within 48 h; machines of training, validation and test are different ones.
+Cuts are chosen on validation machines; the observer's in hindsight, which makes it a bound. The
+last line of `--json` is one object; with several seeds its figures are means over them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import click
+import numpy as np
+
+from benchmarks.plant_observer import observe
+from benchmarks.plant_windows import STATISTICS, Floats, Machines, Windows, labelled, simulate_many
+from foreshock_plant.parameters import CHANNELS, CLASSES, SUDDEN, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    Bools = npt.NDArray[np.bool_]
+
+Figures = dict[str, float]
+LEVELS: Final = ("mean", "last", "min", "max")
+"""Window statistics that a threshold on one sensor may watch."""
+
+
+class Classifier(Protocol):
+    """What scikit-learn and XGBoost classifiers have in common."""
+
+    def fit(self, features: Floats, label: Bools) -> object:
+        """Learn."""
+
+    def predict_proba(self, features: Floats) -> Floats:
+        """Return probabilities [n, 2]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Machines per part (multiples of 3), hours of each life, particles of the observer."""
+
+    train: int
+    validation: int
+    test: int
+    hours: float
+    particles: int
+
+
+FULL: Final = Size(train=81, validation=60, test=60, hours=1500, particles=400)
+QUICK: Final = Size(train=36, validation=18, test=9, hours=800, particles=150)
+
+
+def figures(size: Size, seed: int) -> Figures:
+    """Return all figures of one plant; `positives` is the share of positive test windows."""
+    train, validation, test = (
+        simulate_many(count, seed=seed * 10 + part, hours=size.hours)
+        for part, count in enumerate((size.train, size.validation, size.test))
+    )
+    learn, choose, judge = labelled(train), labelled(validation), labelled(test)
+    always_no = np.zeros(len(judge.label), dtype=np.bool_)
+    return {
+        **_about(train, judge),
+        **_named("always_no", decisions(judge.label, always_no)),
+        **_named("threshold", single_threshold(choose, judge)),
+        **_named("logistic", learned(logistic(), learn, choose, judge)),
+        **_named("xgboost", learned(boosted(seed), learn, choose, judge)),
+        **_named("observer", perfect_observer(test, judge, size.particles, seed)),
+    }
+
+
+def decisions(label: Bools, decided: Bools) -> Figures:
+    """Return F1, precision, recall, false-positive rate and accuracy."""
+    hit, false = float(np.sum(label & decided)), float(np.sum(~label & decided))
+    missed = float(np.sum(label & ~decided))
+    return {
+        "f1": 2 * hit / max(1.0, 2 * hit + false + missed),
+        "precision": hit / max(1.0, hit + false),
+        "recall": hit / max(1.0, hit + missed),
+        "fpr": false / max(1.0, float(np.sum(~label))),
+        "accuracy": float(np.mean(label == decided)),
+    }
+
+
+def best_cut(score: Floats, label: Bools) -> tuple[float, float]:
+    """Return (F1, cut) of the best rule `score >= cut`."""
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order]
+    f1 = 2 * np.cumsum(label[order]) / (np.arange(1, len(order) + 1) + label.sum())
+    f1[:-1][np.diff(ranked) == 0] = -1.0
+    best = int(np.argmax(f1))
+    return float(f1[best]), float(ranked[best])
+
+
+def single_threshold(validation: Windows, test: Windows) -> Figures:
+    """Return the figures of the best threshold on one level of one sensor, in either direction."""
+    names = [(channel, statistic) for channel in CHANNELS for statistic in STATISTICS]
+    rules = [
+        (*best_cut(_column(validation, i, sign), validation.label), i, sign)
+        for i, (_, statistic) in enumerate(names)
+        if statistic in LEVELS
+        for sign in (1.0, -1.0)
+    ]
+    _, cut, column, sign = max(rules)
+    return decisions(test.label, _column(test, column, sign) >= cut)
+
+
+def learned(model: Classifier, train: Windows, validation: Windows, test: Windows) -> Figures:
+    """Return a classifier's figures, its cut chosen on validation machines."""
+    model.fit(train.features, train.label)
+    _, cut = best_cut(model.predict_proba(validation.features)[:, 1], validation.label)
+    return decisions(test.label, model.predict_proba(test.features)[:, 1] >= cut)
+
+
+def perfect_observer(machines: Machines, windows: Windows, particles: int, seed: int) -> Figures:
+    """Return the particle filter's figures, its cut chosen in hindsight."""
+    said = np.empty((len(machines.lives), len(machines.lives[0].load)))
+    for name in CLASSES:
+        own = [i for i, life in enumerate(machines.lives) if life.cls.name == name]
+        lives = [machines.lives[i] for i in own]
+        said[own] = observe(lives, machines.delivered[own], particles=particles, seed=seed)
+    score = said[windows.machine, windows.end]
+    _, cut = best_cut(score, windows.label)
+    return decisions(windows.label, score >= cut)
+
+
+def logistic() -> Classifier:
+    """Return a logistic regression on standardised features."""
+    from sklearn.impute import SimpleImputer  # noqa: PLC0415 - the trainer's extra
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+
+    model: Classifier = make_pipeline(
+        SimpleImputer(), StandardScaler(), LogisticRegression(max_iter=2000)
+    )
+    return model
+
+
+def boosted(seed: int) -> Classifier:
+    """Return a plain XGBoost, the stand-in for our model."""
+    from xgboost import XGBClassifier  # noqa: PLC0415 - the trainer's extra
+
+    model: Classifier = XGBClassifier(
+        n_estimators=300,
+        max_depth=6,
+        learning_rate=0.08,
+        subsample=0.8,
+        colsample_bytree=0.8,
+        min_child_weight=5,
+        tree_method="hist",
+        n_jobs=1,
+        random_state=seed,
+    )
+    return model
+
+
+def mean_figures(many: Sequence[Figures]) -> Figures:
+    """Return the mean of each figure."""
+    return {name: float(np.mean([one[name] for one in many])) for name in many[0]}
+
+
+def _column(windows: Windows, column: int, sign: float) -> Floats:
+    return np.nan_to_num(sign * windows.features[:, column], nan=-np.inf)
+
+
+def _about(machines: Machines, windows: Windows) -> Figures:
+    events = [e for life in machines.lives for e in life.events if e.kind == "failure"]
+    hours = float(sum(life.running.sum() for life in machines.lives)) / 2
+    return {
+        "windows": float(len(windows.label)),
+        "positives": float(windows.label.mean()),
+        "hours_between_failures": hours / max(1, len(events)),
+        "sudden_share": sum(e.mode == SUDDEN for e in events) / max(1, len(events)),
+    }
+
+
+def _named(who: str, values: Figures) -> Figures:
+    return {f"{who}_{name}": value for name, value in values.items()}
+
+
+def _print_table(found: Mapping[str, Any]) -> None:
+    columns = ("f1", "precision", "recall", "fpr", "accuracy")
+    print(f"{'':<10}" + "".join(f"{c:>10}" for c in columns))
+    for who in ("always_no", "threshold", "logistic", "xgboost", "observer"):
+        print(f"{who:<10}" + "".join(f"{found[f'{who}_{c}']:>10.3f}" for c in columns))
+
+
+@click.command(epilog="Example: python -m benchmarks.plant --seed 1001 --seed 1002 --json")
+@click.option("--quick", is_flag=True, help="Few machines: seconds instead of minutes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@click.option("--seed", "seeds", type=int, multiple=True, default=(1001,), show_default=True)
+def main(*, quick: bool, as_json: bool, seeds: tuple[int, ...]) -> None:
+    """Measure how hard the plant is."""
+    each = []
+    for seed in seeds:
+        each.append(figures(QUICK if quick else FULL, seed))
+        if not as_json:
+            print(f"\nseed {seed}: {each[-1]['positives']:.1%} positive windows")
+            _print_table(each[-1])
+    found = mean_figures(each)
+    if as_json:
+        print(json.dumps({"digest": digest(), "seeds": seeds} | found))
+    elif len(seeds) > 1:
+        print("\nmean")
+        _print_table(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""The perfect observer: a particle filter that knows the plant's process, parameters and classes.
+
+It sees the delivered sensor values and the work orders so far, and is told what no real observer
+knows: the true load and weather up to now, and the wear at the start. So its figure is an upper
+bound. Sensor offsets are marginalised exactly (a Kalman filter per particle; Doucet et al. 2000,
+Rao-Blackwellised filtering), so particles carry wear and onset only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from scipy.special import gammaincc, ndtr, ndtri
+
+from benchmarks.plant_windows import HORIZON, STRIDE
+from foreshock_plant.machine import Life, clip_load, persistence, planned_load
+from foreshock_plant.parameters import CHANNELS, MODES, PROCESS, STEP_H, FailureMode
+from foreshock_plant.physics import from_units, levels, wear_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+FUTURES: Final = 16
+"""Sampled load paths per prediction."""
+REFRESH: Final = 8
+"""Steps between two draws of what no sensor has shown yet."""
+SOON_H: Final = 12.0
+"""Half of those draws fall within this reach, so that a fault's beginning finds particles."""
+POOR: Final = 0.2
+"""Effective share of particles below which they are drawn again."""
+FRESH: Final = 0
+"""No sensor has shown this component's wear: its onset is still the prior's."""
+MENDED: Final = 1
+"""Maintenance hid it again: the share of wear that was kept is still the prior's."""
+SEEN: Final = 2
+"""Its wear shows."""
+_MODES: Final = tuple(MODES.values())
+_OFFSET_VARIANCE: Final = np.square(np.array(PROCESS.offset))
+_NOISE_VARIANCE: Final = np.square(np.array(PROCESS.noise))
+_PERSISTENCE: Final = persistence(PROCESS.offset_memory_h)
+
+
+def observe(lives: Sequence[Life], delivered: Floats, *, particles: int, seed: int) -> Floats:
+    """Return P(fails within 48 h) before each step, for lives of one class.
+
+    `delivered` float64[N, K, 5], NaN where nothing came; the result is float64[N, K], NaN where no
+    window ends.
+    """
+    filter_ = _Filter(lives, particles, np.random.default_rng(seed))
+    gaussian = np.moveaxis(from_units(np.moveaxis(delivered, 2, 0)), 0, 2)
+    return filter_.run(gaussian)
+
+
+class _Filter:
+    """Arrays are [N machines, P particles], with modes or channels in front."""
+
+    def __init__(self, lives: Sequence[Life], particles: int, rng: np.random.Generator) -> None:
+        self.lives, self.cls, self.rng = lives, lives[0].cls, rng
+        self.shape = (len(lives), particles)
+        self.load = np.stack([life.load for life in lives])
+        self.ambient = np.stack([life.ambient for life in lives])
+        self.running = np.stack([life.running for life in lives])
+        self.wear = np.repeat(np.stack([x.wear[:, 0] for x in lives], 1)[..., None], particles, 2)
+        known = np.stack([x.onset[:, 0] for x in lives], 1)[..., None]
+        self.peak = self.wear.copy()
+        self.state = np.where(self.wear > known, SEEN, FRESH)
+        self.onset = np.where(self.state == SEEN, known, np.inf)
+        self.low, self.high = np.zeros_like(self.wear), np.zeros_like(self.wear)
+        self.log_weight = np.zeros(self.shape)
+        self.mean = np.zeros((len(CHANNELS), *self.shape))
+        self.variance = np.tile(_OFFSET_VARIANCE[:, None], (1, len(lives)))
+        self.events = _by_step(lives)
+
+    def run(self, gaussian: Floats) -> Floats:
+        """Walk through all steps."""
+        steps = self.load.shape[1]
+        said = np.full((len(self.lives), steps), np.nan)
+        for k in range(steps):
+            if k % STRIDE == 0:
+                said[:, k] = self._predict(k)
+            for machine, kind, mode in self.events.get(k, ()):
+                self._work_order(machine, kind, mode)
+            if k % REFRESH == 0:
+                self._refresh()
+            self._wear(k)
+            self._update(k, gaussian[:, k])
+            self._resample()
+        return said
+
+    def _work_order(self, n: int, kind: str, name: str) -> None:
+        if kind == "maintenance":
+            self._maintained(n)
+        for m, mode in enumerate(_MODES):
+            if kind == "failure" and mode.name == name:
+                self.wear[m, n] = self.peak[m, n] = 0.0
+                self.state[m, n], self.onset[m, n] = FRESH, np.inf
+                self._refresh_machine(n)
+
+    def _maintained(self, n: int) -> None:
+        """Wear drops by an unknown share; what was seen before may be hidden again."""
+        least, most = PROCESS.maintenance_keeps
+        wear, onset = self.wear[:, n], self.onset[:, n]
+        self.low[:, n], self.high[:, n] = least * wear - onset, most * wear - onset
+        self.wear[:, n] = wear * self.rng.uniform(least, most, self.shape[1])
+        hidden = (self.state[:, n] != FRESH) & (self.wear[:, n] < onset)
+        self.state[:, n] = np.where(hidden, MENDED, self.state[:, n])
+
+    def _wear(self, k: int) -> None:
+        on = self.running[:, k]
+        load = self.load[on, k][:, None]
+        for m, mode in enumerate(_MODES):
+            shape = np.broadcast_to(wear_rate(mode, load), (int(on.sum()), self.shape[1]))
+            jump = self.rng.gamma(shape * STEP_H / mode.jump_h, mode.jump_h)
+            before = self._survives(mode, self.wear[m, on] - self.onset[m, on])
+            for moved in (self.wear, self.low, self.high):
+                moved[m, on] += jump
+            after = self._survives(mode, self.wear[m, on] - self.onset[m, on])
+            self.log_weight[on] += np.log(np.maximum(after, 1e-30) / np.maximum(before, 1e-30))
+
+    @staticmethod
+    def _survives(mode: FailureMode, progress: Floats) -> Floats:
+        left = mode.growth_h - progress
+        return np.asarray(ndtr(left / (mode.growth_h * mode.growth_spread)))
+
+    def _update(self, k: int, seen: Floats) -> None:
+        progress = self.wear - self.onset
+        self.state[progress > 0] = SEEN
+        self.peak = np.maximum(self.peak, self.wear)
+        severities = np.stack(
+            [np.clip(p / mode.growth_h, 0.0, 1.5) for mode, p in zip(_MODES, progress, strict=True)]
+        )
+        load, ambient = self.load[:, k][:, None], self.ambient[:, k][:, None]
+        expected = levels(self.cls, load, ambient, severities)
+        self.mean *= _PERSISTENCE
+        self.variance = (
+            _PERSISTENCE**2 * self.variance + (1 - _PERSISTENCE**2) * _OFFSET_VARIANCE[:, None]
+        )
+        for c in range(len(CHANNELS)):
+            on = ~np.isnan(seen[:, c])
+            residual = seen[on, c][:, None] - expected[c, on] - self.mean[c, on]
+            total = self.variance[c, on] + _NOISE_VARIANCE[c]
+            self.log_weight[on] -= 0.5 * np.square(residual) / total[:, None]
+            gain = self.variance[c, on] / total
+            self.mean[c, on] += gain[:, None] * residual
+            self.variance[c, on] *= 1.0 - gain
+
+    def _weights(self) -> Floats:
+        return _normal(self.log_weight)
+
+    def _resample(self) -> None:
+        weight = self._weights()
+        poor = np.flatnonzero(1.0 / np.square(weight).sum(axis=1) < self.shape[1] * POOR)
+        for n in poor:
+            every = np.arange(self.shape[1])
+            flat = np.sqrt(weight[n])
+            pick = _systematic(flat / flat.sum(), self.rng)
+            self._copy(n, every, pick)
+            self.log_weight[n] = np.log(flat[pick])
+
+    def _refresh(self) -> None:
+        """Within groups of equal knowledge, resample and draw anew what is unknown.
+
+        Without this the few particles whose onset comes at the right moment would be missing.
+        """
+        for n in range(self.shape[0]):
+            self._refresh_machine(n)
+
+    def _refresh_machine(self, n: int) -> None:
+        weight = _normal(self.log_weight[n])
+        kind = (self.state[:, n] * 3 ** np.arange(len(_MODES))[:, None]).sum(axis=0)
+        for which in np.unique(kind):
+            group = np.flatnonzero(kind == which)
+            total = weight[group].sum()
+            if total > 0:
+                self._copy(n, group, group[_systematic(weight[group] / total, self.rng)])
+                weight[group] = total / len(group) * self._redraw(n, group)
+        self.log_weight[n] = np.log(np.maximum(weight, 1e-300))
+
+    def _redraw(self, n: int, group: Ints) -> Floats:
+        """Draw anew what no sensor has shown yet; return importance weights."""
+        ratio = np.ones(len(group))
+        for m, mode in enumerate(_MODES):
+            at = (m, n, group)
+            if self.state[m, n, group[0]] == FRESH:
+                onset, weight = _onsets(mode, self.wear[at], self.peak[at], self.rng)
+                self.onset[at] = onset
+                ratio *= weight
+            elif self.state[m, n, group[0]] == MENDED:
+                progress, weight = _progress(self.low[at], self.high[at], self.rng)
+                self.wear[at] = self.onset[at] + progress
+                ratio *= weight
+        return ratio
+
+    def _copy(self, n: int, to: Ints, source: Ints) -> None:
+        for state in (self.wear, self.onset, self.peak, self.low, self.high, self.state, self.mean):
+            state[:, n, to] = state[:, n, source]
+
+    def _predict(self, k: int) -> Floats:
+        hours = self._future_rates(k)
+        weight = self._weights()
+        survive = np.full(self.shape, np.exp(-HORIZON * STEP_H / PROCESS.sudden_mean_h))
+        future = np.arange(self.shape[1]) % FUTURES
+        for m, mode in enumerate(_MODES):
+            progress = self.wear[m] - self.onset[m]
+            spread = mode.growth_h * mode.growth_spread
+            below = ndtr((progress - mode.growth_h) / spread)
+            draw = below + self.rng.random(self.shape) * (1.0 - below)
+            limit = mode.growth_h + spread * ndtri(np.clip(draw, 1e-12, 1 - 1e-12))
+            left = np.maximum(limit - progress, 1e-6)
+            survive *= 1.0 - gammaincc(hours[m][:, future] / mode.jump_h, left / mode.jump_h)
+        return np.asarray(1.0 - (weight * survive).sum(axis=1))
+
+    def _future_rates(self, k: int) -> Floats:
+        """Return effective hours over the horizon on sampled load paths, float64[M, N, FUTURES]."""
+        step = np.arange(k, k + HORIZON)
+        phi = persistence(PROCESS.load_memory_h)
+        now = max(k - 1, 0)
+        noise = self.load[:, now] - planned_load(self.cls, np.array([now]))
+        state = np.repeat(noise[:, None], FUTURES, axis=1)
+        shock = PROCESS.load_noise * np.sqrt(1 - phi**2)
+        paths = np.empty((*state.shape, HORIZON))
+        for h in range(HORIZON):
+            state = phi * state + shock * self.rng.standard_normal(state.shape)
+            paths[..., h] = state
+        load = clip_load(planned_load(self.cls, step) + paths)
+        return np.stack([wear_rate(mode, load).sum(axis=2) * STEP_H for mode in _MODES])
+
+
+def _normal(log_weight: Floats) -> Floats:
+    weight = np.exp(log_weight - log_weight.max(axis=-1, keepdims=True))
+    return np.asarray(weight / weight.sum(axis=-1, keepdims=True))
+
+
+def _systematic(weight: Floats, rng: np.random.Generator) -> Ints:
+    start = (rng.random() + np.arange(len(weight))) / len(weight)
+    return np.minimum(np.searchsorted(np.cumsum(weight), start), len(weight) - 1)
+
+
+def _onsets(
+    mode: FailureMode, wear: Floats, peak: Floats, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Return onsets beyond the `peak` of wear, half of them soon, and importance weights."""
+    scale, shape = mode.onset_h, mode.onset_shape
+    base = (peak / scale) ** shape
+    onset = scale * (base + rng.exponential(size=wear.shape)) ** (1 / shape)
+    room = wear + SOON_H - peak
+    soon = _half(wear.shape, rng) & (room > 0)
+    onset = np.where(soon, peak + room * rng.random(wear.shape), onset)
+    prior = shape / scale * (onset / scale) ** (shape - 1) * np.exp(base - (onset / scale) ** shape)
+    near = (onset < peak + room) / np.maximum(room, 1e-9)
+    return onset, np.where(room > 0, prior / (0.5 * prior + 0.5 * near), 1.0)
+
+
+def _half(shape: tuple[int, ...], rng: np.random.Generator) -> Bools:
+    return rng.random(shape) < 0.5  # noqa: PLR2004 - half
+
+
+def _progress(low: Floats, high: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return progress (below 0: still hidden) after maintenance, and importance weights."""
+    top = np.minimum(high, 0.0)
+    bottom = np.maximum(low, -SOON_H)
+    low = np.minimum(low, top - 1e-6)
+    soon = _half(low.shape, rng) & (bottom < top)
+    start = np.where(soon, bottom, low)
+    progress = start + (top - start) * rng.random(low.shape)
+    prior = 1.0 / (top - low)
+    near = (progress > bottom) / np.maximum(top - bottom, 1e-9)
+    return progress, np.where(bottom < top, prior / (0.5 * prior + 0.5 * near), 1.0)
+
+
+def _by_step(lives: Sequence[Life]) -> dict[int, list[tuple[int, str, str]]]:
+    found: dict[int, list[tuple[int, str, str]]] = {}
+    for n, life in enumerate(lives):
+        for event in life.events:
+            found.setdefault(event.step, []).append((n, event.kind, event.mode))
+    return found
