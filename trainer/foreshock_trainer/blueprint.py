@@ -1,0 +1,81 @@
+"""The spec of a model to be: what the file will say of itself, from what training found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foreshock_trainer.fit import QUANTILES, FitError
+from foreshock_trainer.playbook import advice_for
+from foreshock_wire.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from foreshock_converter.heads import Novelty
+    from foreshock_rules.windows import WindowSpec
+    from foreshock_trainer.fit import Fitted
+    from foreshock_wire.spec import Channel
+
+    Bool = npt.NDArray[np.bool_]
+    Float32 = npt.NDArray[np.float32]
+
+
+def blueprint(
+    name: str,
+    *,
+    channels: tuple[Channel, ...],
+    cut: WindowSpec,
+    horizon_h: float,
+    fitted: Fitted,
+    baseline: Float32,
+    provenance: Mapping[str, str],
+) -> ModelSpec:
+    """Return the spec; the converter adds features, golden windows and reference histograms."""
+    return ModelSpec(
+        name=name,
+        channels=channels,
+        period_s=cut.period_ns / 1e9,
+        length=cut.length,
+        stride=cut.stride,
+        horizon_h=horizon_h,
+        threshold=float(fitted.calibration.probability(fitted.threshold_margin)),
+        threshold_margin=fitted.threshold_margin,
+        features=(),
+        modes=fitted.modes,
+        lead_time_quantiles=QUANTILES,
+        baseline=baseline,
+        min_fill=cut.min_fill,
+        advice=advice_for(fitted.modes),
+        provenance=provenance,
+    )
+
+
+def healthy_baseline(
+    windows: Float32, features: Float32, healthy: Bool, novelty: Novelty
+) -> Float32:
+    """Return the real, complete, healthy window float32[T, C] that lies nearest to the median one.
+
+    Args:
+        windows: float32[N, T, C].
+        features: float32[N, F] of them.
+        healthy: bool[N].
+        novelty: median and scale of healthy features.
+
+    Raises:
+        FitError: no healthy window is complete.
+    """
+    complete = healthy & ~np.isnan(windows).any(axis=(1, 2))
+    if not complete.any():
+        raise FitError(
+            "no healthy training window is complete (a reading in every cell): explanations need "
+            "one to compare with; check the sampling period and the channels"
+        )
+    used = novelty.used
+    distance = (features[complete][:, used] - novelty.median[used]) / novelty.scale[used]
+    nearest = int(np.argmin(np.nanmean(np.square(distance), axis=1)))
+    baseline: Float32 = windows[complete][nearest]
+    return baseline

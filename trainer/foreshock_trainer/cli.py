@@ -1,0 +1,131 @@
+"""The trainer's commands; what is heavy is imported when a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from foreshock_trainer.ingest_cli import ingest, labels
+from foreshock_trainer.settings import DEFAULT_CHANNELS, RetrainSettings, parse_channel
+
+TRACKING = click.option(
+    "--tracking",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of MLflow's database and artifacts.",
+)
+NAME = click.option("--name", default="foreshock", show_default=True, help="The registered model.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
+
+
+@click.group()
+def cli() -> None:
+    """Fill the lake, retrain and register models."""
+    # Threads that wait for each other by spinning take the cores from whoever else runs here;
+    # OpenMP reads this once, when XGBoost is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+cli.add_command(ingest)
+cli.add_command(labels)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  foreshock trainer retrain --lake lake --tracking models
+  foreshock trainer retrain --lake lake --tracking models --promote --json
+  foreshock trainer retrain --lake lake --tracking models --horizon-h 24 --report report.json
+
+A model that the gate refuses is recorded but not registered; the exit code is 0 all the same.
+"""
+)
+@click.option("--lake", required=True, metavar="DIR|URL", help="The lake's folder or URL.")
+@TRACKING
+@NAME
+@click.option("--promote", is_flag=True, help="Make it the champion when it passes the gate.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON there.")
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    default=DEFAULT_CHANNELS,
+    show_default=True,
+    metavar="ID:UNIT",
+    help="A column of the window; give it once per channel, in order.",
+)
+@click.option("--period-s", default=1800.0, show_default=True, help="The sampling period.")
+@click.option("--length", default=48, show_default=True, help="Samples in a window.")
+@click.option("--stride", default=4, show_default=True, help="Samples between two windows.")
+@click.option("--horizon-h", default=48.0, show_default=True, help="How far ahead to look.")
+@click.option("--lateness-s", default=0.0, show_default=True, help="As the gateways have it.")
+@click.option("--seed", default=0, show_default=True, help="Of the training.")
+@JSON
+def retrain(  # noqa: PLR0917 - click passes options by name
+    lake: str,
+    tracking: Path,
+    name: str,
+    report: Path | None,
+    channels: tuple[str, ...],
+    period_s: float,
+    length: int,
+    stride: int,
+    horizon_h: float,
+    lateness_s: float,
+    seed: int,
+    *,
+    promote: bool,
+    as_json: bool,
+) -> None:
+    """Train a model on the lake and register it as challenger, or say why not."""
+    from foreshock_trainer.lean import import_xgboost_alone  # noqa: PLC0415 - heavy
+
+    import_xgboost_alone()
+    from foreshock_trainer.retrain import retrain as run  # noqa: PLC0415 - heavy
+
+    settings = RetrainSettings(
+        lake=lake,
+        tracking=tracking,
+        name=name,
+        channels=tuple(map(parse_channel, channels)),
+        period_s=period_s,
+        length=length,
+        stride=stride,
+        lateness_s=lateness_s,
+        horizon_h=horizon_h,
+        seed=seed,
+        promote=promote,
+    )
+    outcome = run(settings, say=lambda line: click.echo(line, err=as_json))
+    result = outcome.as_json()
+    if report:
+        report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    for line in outcome.lines():
+        click.echo(line, err=as_json)
+    if as_json:
+        click.echo(json.dumps(result))
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  foreshock trainer promote --tracking models
+  foreshock trainer promote --tracking models --version 3
+"""
+)
+@TRACKING
+@NAME
+@click.option("--version", type=int, help="This version instead of the challenger.")
+@JSON
+def promote(tracking: Path, name: str, version: int | None, *, as_json: bool) -> None:
+    """Make the challenger the champion."""
+    from foreshock_trainer.tracking import Tracking  # noqa: PLC0415 - heavy
+
+    made = Tracking(tracking).promote(name, version)
+    if as_json:
+        click.echo(json.dumps({"name": made.name, "version": made.number, "alias": "champion"}))
+    else:
+        click.echo(f"{made.name} version {made.number} is champion")

@@ -1,0 +1,256 @@
+"""Examples' features -> the boosters of a model, stopped and calibrated on validation machines.
+
+Each head is one XGBoost booster (hist, wide bins). The heads train side by side, one thread each:
+with OpenMP's two threads on two busy cores the same training takes up to ten times as long, and one
+thread gives the same bits on every machine.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xgboost as xgb
+
+from foreshock_converter.heads import Heads, Novelty, Platt
+from foreshock_converter.trees import snap_thresholds
+from foreshock_trainer.calibrate import best_threshold, conformal_shift, platt_line
+from foreshock_trainer.evaluate import window_figures
+from foreshock_trainer.splits import refuse_overlap, rows_of
+from foreshock_wire.errors import ForeshockError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from foreshock_trainer.evaluate import WindowFigures
+    from foreshock_trainer.examples import Examples
+    from foreshock_trainer.splits import Split
+
+    Bool = npt.NDArray[np.bool_]
+    Float32 = npt.NDArray[np.float32]
+    Int64 = npt.NDArray[np.int64]
+
+QUANTILES: Final = (0.05, 0.5, 0.95)
+"""Of the lead time: a 90 % interval around the median."""
+HEALTHY_BEYOND: Final = 3.0
+"""A window is healthy when no failure came for this many horizons."""
+LEARNT_LEAD_TIMES: Final = 2.0
+"""The lead-time head learns from windows up to this many horizons before a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How the boosters are trained; chosen on validation machines (docs/adr/0005-honest-split.md).
+
+    `threads` is per head: any other number than 1 may change the last bits of the model.
+    """
+
+    rounds: int = 300
+    patience: int = 25
+    depth: int = 4
+    learning_rate: float = 0.1
+    bins: int = 512
+    rows_per_tree: float = 0.7
+    features_per_tree: float = 0.5
+    min_child_weight: float = 10.0
+    l2: float = 5.0
+    mode_rounds: int = 60
+    lead_time_rounds: int = 80
+    max_fpr: float = 0.05
+    seed: int = 0
+    threads: int = 1
+
+    def parameters(self, **more: object) -> dict[str, Any]:
+        """Return what XGBoost is told, common to all heads."""
+        return {
+            "tree_method": "hist",
+            "max_bin": self.bins,
+            "max_depth": self.depth,
+            "eta": self.learning_rate,
+            "subsample": self.rows_per_tree,
+            "colsample_bytree": self.features_per_tree,
+            "min_child_weight": self.min_child_weight,
+            "lambda": self.l2,
+            "seed": self.seed,
+            "nthread": self.threads,
+        } | more
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained model before it is a file.
+
+    `modes` are the classes of the mode head; `healthy` bool[N] are the examples that stood for
+    normal; `rounds` how many trees the fault head kept.
+    """
+
+    heads: Heads
+    modes: tuple[str, ...]
+    calibration: Platt
+    threshold_margin: float
+    novelty: Novelty
+    healthy: Bool
+    validation: WindowFigures
+    rounds: int
+
+
+class FitError(ForeshockError):
+    """The examples cannot train a model."""
+
+
+def fit(
+    features: Float32,
+    examples: Examples,
+    split: Split,
+    horizon_h: float,
+    settings: FitSettings,
+) -> Fitted:
+    """Train on `split.train`, stop and calibrate on `split.validation`; `split.test` is not read.
+
+    Args:
+        features: float32[N, F] of the examples' windows, as the model's graph emits them.
+        examples: the N windows' outcomes.
+        split: who may do what.
+        horizon_h: how far ahead a failure counts, in hours.
+        settings: of the boosters.
+
+    Raises:
+        FitError: the training machines never failed.
+        CalibrationError: the validation machines cannot calibrate.
+    """
+    refuse_overlap(split.train, split.validation, split.test)
+    train = rows_of(examples.machine, examples.machines, split.train)
+    valid = rows_of(examples.machine, examples.machines, split.validation)
+    if not (examples.label & train).any():
+        raise FitError(
+            f"none of the {len(split.train)} training machines failed within {horizon_h:g} h of a "
+            "window: record more machines, or longer"
+        )
+    rows = _Rows(features, examples, train, valid, horizon_h, settings)
+    with ThreadPoolExecutor(3) as pool:
+        fault, lead_time = pool.submit(_fault, rows), pool.submit(_lead_time, rows)
+        modes = pool.submit(_modes, rows)
+        names, mode_head = modes.result()
+        heads = Heads(fault.result(), mode_head, lead_time.result())
+    return _calibrated(rows, heads, names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    features: Float32
+    examples: Examples
+    train: Bool
+    valid: Bool
+    horizon_h: float
+    settings: FitSettings
+
+    def near_failure(self, side: Bool) -> Bool:
+        near: Bool = side & (self.examples.lead_time_h <= LEARNT_LEAD_TIMES * self.horizon_h)
+        return near
+
+    def learn(self, chosen: Bool, label: npt.NDArray[Any], **parameters: object) -> xgb.Booster:
+        rounds = int(str(parameters.pop("rounds")))
+        data = self.bins(chosen, label)
+        booster = xgb.train(self.settings.parameters(**parameters), data, rounds)
+        return snap_thresholds(booster, self.features[self.train])
+
+    def bins(
+        self, chosen: Bool, label: npt.NDArray[Any], ref: xgb.DMatrix | None = None
+    ) -> xgb.QuantileDMatrix:
+        return xgb.QuantileDMatrix(
+            self.features[chosen],
+            label[chosen],
+            max_bin=self.settings.bins,
+            nthread=self.settings.threads,
+            ref=ref,
+        )
+
+
+def _fault(rows: _Rows) -> xgb.Booster:
+    label, settings = rows.examples.label, rows.settings
+    train = rows.bins(rows.train, label)
+    booster = xgb.train(
+        settings.parameters(objective="binary:logistic", eval_metric="logloss"),
+        train,
+        settings.rounds,
+        evals=[(rows.bins(rows.valid, label, ref=train), "validation")],
+        early_stopping_rounds=settings.patience,
+        verbose_eval=False,
+    )
+    kept = booster[: booster.best_iteration + 1]
+    return snap_thresholds(kept, rows.features[rows.train])
+
+
+def _modes(rows: _Rows) -> tuple[tuple[str, ...], xgb.Booster | None]:
+    """Train on windows before a failure; a failure that no sensor announces is a mode like others.
+
+    Its probability then says how far the sensors know the mode at all.
+    """
+    seen = np.flatnonzero(np.bincount(rows.examples.mode[rows.train & rows.examples.label]))
+    names = tuple(rows.examples.modes[i] for i in seen)
+    if len(names) < 2:  # noqa: PLR2004 - one class needs no booster
+        return names, None
+    chosen = rows.train & rows.examples.label
+    label = np.searchsorted(seen, rows.examples.mode)
+    booster = rows.learn(
+        chosen,
+        label,
+        objective="multi:softprob",
+        num_class=len(names),
+        rounds=rows.settings.mode_rounds,
+    )
+    return names, booster
+
+
+def _lead_time(rows: _Rows) -> xgb.Booster:
+    return rows.learn(
+        rows.near_failure(rows.train),
+        rows.examples.lead_time_h,
+        objective="reg:quantileerror",
+        quantile_alpha=list(QUANTILES),
+        rounds=rows.settings.lead_time_rounds,
+    )
+
+
+def _calibrated(rows: _Rows, heads: Heads, modes: tuple[str, ...]) -> Fitted:
+    label = rows.examples.label[rows.valid]
+    margin = _margin(heads.fault, rows.features[rows.valid])
+    calibration = Platt(*platt_line(margin, label))
+    limit = best_threshold(margin, label, rows.settings.max_fpr)
+    healthy = _healthy(rows)
+    return Fitted(
+        heads=replace(heads, lead_time_shift=_shift(rows, heads, limit)),
+        modes=modes,
+        calibration=calibration,
+        threshold_margin=limit,
+        novelty=Novelty.fit(rows.features[healthy]),
+        healthy=healthy,
+        validation=window_figures(label, margin, margin >= limit),
+        rounds=heads.fault.num_boosted_rounds(),
+    )
+
+
+def _healthy(rows: _Rows) -> Bool:
+    """Training windows, of one life, long before any failure."""
+    soon = rows.examples.lead_time_h < HEALTHY_BEYOND * rows.horizon_h
+    clean: Bool = rows.train & ~rows.examples.label & ~rows.examples.mixed
+    return clean & ~soon if (clean & ~soon).any() else clean
+
+
+def _shift(rows: _Rows, heads: Heads, limit: float) -> tuple[float, ...]:
+    """Calibrate where the interval is shown: on windows that alarm."""
+    near = np.flatnonzero(rows.near_failure(rows.valid))
+    near = near[_margin(heads.fault, rows.features[near]) >= limit]
+    if heads.lead_time is None or not len(near):
+        return (0.0,) * len(QUANTILES)
+    predicted = heads.lead_time.predict(xgb.DMatrix(rows.features[near], nthread=1))
+    return conformal_shift(
+        predicted.reshape(len(near), -1), rows.examples.lead_time_h[near], QUANTILES
+    )
+
+
+def _margin(booster: xgb.Booster, features: Float32) -> Float32:
+    margin: Float32 = booster.predict(xgb.DMatrix(features, nthread=1), output_margin=True)
+    return margin

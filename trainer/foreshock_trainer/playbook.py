@@ -1,0 +1,42 @@
+"""What to do about a failure mode: the advice that travels in the model to the gateway."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from foreshock_wire.spec import Advice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PLAYBOOK: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "bearing_wear": (
+            "Listen to and feel the bearings, check lubrication and alignment; plan a bearing "
+            "change inside the interval given, and lower the load until then."
+        ),
+        "cooling_loss": (
+            "Check coolant flow, filter, fan and heat exchanger for fouling; clean or top up, and "
+            "lower the load until the temperature is back."
+        ),
+        "sudden": (
+            "The sensors do not name a mode. Inspect the machine and the sensors that are listed "
+            "first, and tell what was found: the answer trains the next model."
+        ),
+    },
+)
+"""Registry: one entry adds advice for a mode everywhere."""
+
+UNKNOWN: Final = (
+    "No playbook entry for {mode} yet. Inspect the machine, starting at the sensors that are "
+    "listed first, and tell what was found."
+)
+
+
+def advice_for(modes: Iterable[str]) -> tuple[Advice, ...]:
+    """Return the advice for each mode, in order; an unknown mode gets the general one."""
+    return tuple(
+        Advice(mode, PLAYBOOK.get(mode, UNKNOWN.format(mode=mode.replace("_", " "))))
+        for mode in modes
+    )

@@ -1,0 +1,255 @@
+"""The central job: what the lake knows becomes a registered challenger, or a reason why not.
+
+Open `retrain`: it reads as the steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import xgboost as xgb
+
+from foreshock_converter.assemble import assemble
+from foreshock_converter.features import FeatureGraph
+from foreshock_converter.parity import ParityReport, parity
+from foreshock_trainer.blueprint import blueprint, healthy_baseline
+from foreshock_trainer.examples import Examples, examples_of
+from foreshock_trainer.fit import FitSettings, Fitted, fit
+from foreshock_trainer.judging import Judged, judged
+from foreshock_trainer.lake import Lake
+from foreshock_trainer.result import Outcome
+from foreshock_trainer.splits import Split, rows_of, split_machines
+from foreshock_trainer.tracking import CHALLENGER, CHAMPION, Tracking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy.typing as npt
+
+    from foreshock_trainer.settings import RetrainSettings
+
+    Float32 = npt.NDArray[np.float32]
+
+PARITY_WINDOWS: Final = 1024
+TYPICAL_WINDOWS: Final = 4096
+"""How many training windows stand for all: reference histograms and golden windows."""
+LEARNT_TABLES: Final = ("readings", "events")
+
+Say = Callable[[str], object]
+"""Takes a line for a person who waits."""
+
+
+def retrain(settings: RetrainSettings, say: Say = lambda _: None) -> Outcome:
+    """Train, convert, judge and register one model.
+
+    Raises:
+        ForeshockError: the lake cannot train a model; says what it lacks.
+    """
+    watch = _Watch(say)
+    with xgb.config_context(nthread=1), Tracking.opening(settings.tracking) as opening:
+        with watch("read the lake"):
+            gathered = _gather(settings)
+        with watch("train"):
+            fitted = _fit(settings, gathered)
+        with watch("convert and prove parity"):
+            built = _build(settings, gathered, fitted)
+        with watch("wait for the registry"):
+            tracking = opening.result()
+        with watch("evaluate and judge"):
+            found = _judge(settings, gathered, built, tracking)
+        with watch("register"):
+            run, version, aliases = _register(
+                settings, tracking, gathered=gathered, fitted=fitted, built=built, found=found
+            )
+    return Outcome(
+        name=settings.name,
+        run=run,
+        version=version,
+        aliases=aliases,
+        sha256=built.sha256,
+        model_bytes=len(built.data),
+        verdict=found.verdict,
+        test=found.test,
+        test_clean=found.clean,
+        validation_f1=fitted.validation.f1,
+        champion=found.champion,
+        parity=built.parity,
+        counts=gathered.counts(),
+        seconds=watch.seconds,
+    )
+
+
+class _Watch:
+    """Names each step for the person who waits, and how long it took."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.seconds[step] = round(time.perf_counter() - begin, 2)
+        self._say(f"{step}: {self.seconds[step]:.1f} s")
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    examples: Examples
+    split: Split
+    features: Float32
+    provenance: Mapping[str, str]
+
+    def of(self, group: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+        return rows_of(self.examples.machine, self.examples.machines, group)
+
+    def counts(self) -> dict[str, int]:
+        examples, split = self.examples, self.split
+        return {
+            "windows": len(examples),
+            "positive_windows": int(np.count_nonzero(examples.label)),
+            "mixed_windows": int(np.count_nonzero(examples.mixed)),
+            **{f"dropped_{reason}": n for reason, n in sorted(examples.dropped.items())},
+            "train_machines": len(split.train),
+            "validation_machines": len(split.validation),
+            "test_machines": len(split.test),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    data: bytes
+    sha256: str
+    parity: ParityReport
+    spec_json: str
+
+
+def _gather(settings: RetrainSettings) -> _Gathered:
+    lake = Lake(settings.lake)
+    versions = lake.version()
+    examples = examples_of(lake, settings.cut, horizon_h=settings.horizon_h)
+    with_windows = np.unique(examples.machine)
+    split = split_machines(examples.machines[i] for i in with_windows)
+    graph = FeatureGraph(settings.channels, settings.length, settings.period_s)
+    provenance = {f"lake_{table}_version": str(versions[table]) for table in LEARNT_TABLES}
+    return _Gathered(examples, split, graph.extract(examples.windows), provenance)
+
+
+def _fit(settings: RetrainSettings, gathered: _Gathered) -> Fitted:
+    how = FitSettings(seed=settings.seed)
+    return fit(gathered.features, gathered.examples, gathered.split, settings.horizon_h, how)
+
+
+def _build(settings: RetrainSettings, gathered: _Gathered, fitted: Fitted) -> _Built:
+    windows = gathered.examples.windows
+    typical = windows[_spread(gathered.of(gathered.split.train), TYPICAL_WINDOWS)]
+    unseen = windows[_spread(gathered.of(gathered.split.validation), PARITY_WINDOWS)]
+    spec = blueprint(
+        settings.name,
+        channels=settings.channels,
+        cut=settings.cut,
+        horizon_h=settings.horizon_h,
+        fitted=fitted,
+        baseline=healthy_baseline(windows, gathered.features, fitted.healthy, fitted.novelty),
+        provenance=_provenance(settings, gathered, fitted),
+    )
+    data = assemble(spec, fitted.heads, fitted.calibration, fitted.novelty, windows=typical)
+    proof = parity(data, fitted.heads, fitted.calibration, unseen)
+    return _Built(data, hashlib.sha256(data).hexdigest(), proof, spec.to_json())
+
+
+def _provenance(settings: RetrainSettings, gathered: _Gathered, fitted: Fitted) -> dict[str, str]:
+    """Say where the model comes from; no clock in it: the same lake gives the same bytes."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - used here only
+
+    try:
+        code = version("foreshock")
+    except PackageNotFoundError:
+        code = "unknown"
+    return {
+        **gathered.provenance,
+        "code_version": code,
+        "seed": str(settings.seed),
+        "train_machines": str(len(gathered.split.train)),
+        "validation_machines": str(len(gathered.split.validation)),
+        "validation_f1": f"{fitted.validation.f1:.4f}",
+        "validation_pr_auc": f"{fitted.validation.pr_auc:.4f}",
+    }
+
+
+def _judge(
+    settings: RetrainSettings, gathered: _Gathered, built: _Built, tracking: Tracking
+) -> Judged:
+    return judged(
+        built.data,
+        gathered.examples.take(gathered.of(gathered.split.test)),
+        tracking.champion(settings.name),
+        stride_ns=settings.cut.stride_ns,
+        parity_ok=built.parity.ok,
+        seed=settings.seed,
+    )
+
+
+def _register(
+    settings: RetrainSettings,
+    tracking: Tracking,
+    *,
+    gathered: _Gathered,
+    fitted: Fitted,
+    built: _Built,
+    found: Judged,
+) -> tuple[str, int | None, tuple[str, ...]]:
+    """Record the run; admit the model if it passed. Return run, version and aliases."""
+    tags = {
+        **gathered.provenance,
+        "sha256": built.sha256,
+        "verdict": "passed" if found.verdict.passed else "refused",
+    }
+    run = tracking.record(
+        settings.name,
+        built.data,
+        parameters=_parameters(settings, gathered, fitted),
+        figures=found.figures() | {"validation_f1": fitted.validation.f1},
+        tags=tags,
+        files={
+            "spec.json": built.spec_json,
+            "verdict.json": json.dumps(asdict(found.verdict)),
+            "parity.json": json.dumps(asdict(built.parity)),
+        },
+    )
+    if not found.verdict.passed:
+        return run, None, ()
+    number = tracking.register(settings.name, run, tags=tags).number
+    if not settings.promote:
+        return run, number, (CHALLENGER,)
+    tracking.promote(settings.name, number)
+    return run, number, (CHALLENGER, CHAMPION)
+
+
+def _parameters(
+    settings: RetrainSettings, gathered: _Gathered, fitted: Fitted
+) -> dict[str, object]:
+    return {
+        **asdict(FitSettings(seed=settings.seed)),
+        "horizon_h": settings.horizon_h,
+        "length": settings.length,
+        "stride": settings.stride,
+        "period_s": settings.period_s,
+        "kept_rounds": fitted.rounds,
+        "threshold_margin": fitted.threshold_margin,
+        **{f"n_{name}": count for name, count in gathered.counts().items()},
+    }
+
+
+def _spread(chosen: npt.NDArray[np.bool_], most: int) -> npt.NDArray[np.int64]:
+    """Return at most `most` of the chosen rows, evenly spread."""
+    rows = np.flatnonzero(chosen)
+    return rows[np.unique(np.linspace(0, len(rows), most, endpoint=False).astype(np.int64))]

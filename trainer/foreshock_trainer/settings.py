@@ -1,0 +1,87 @@
+"""What a retraining is told: parsed and refused once, here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from foreshock_rules.windows import WindowSpec
+from foreshock_wire.errors import ForeshockError
+from foreshock_wire.ids import check_id
+from foreshock_wire.spec import Channel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULT_CHANNELS: Final = (
+    "temperature:degC",
+    "pressure:bar",
+    "vibration:mm/s",
+    "torque:N.m",
+    "motor_power:kW",
+)
+"""Channels as ID:UNIT, in the order of the window's columns."""
+_SECOND_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainSettings:
+    """One retraining.
+
+    `lake` is a folder or URL, `tracking` a folder; `period_s` one slot of a window, `length` and
+    `stride` in slots; `lateness_s` as the gateways have it, or the windows are not theirs;
+    `horizon_h` how far ahead a failure counts; with `promote` a model that passes the gate becomes
+    the champion at once.
+    """
+
+    lake: str
+    tracking: Path
+    name: str = "foreshock"
+    channels: tuple[Channel, ...] = field(
+        default_factory=lambda: tuple(map(parse_channel, DEFAULT_CHANNELS))
+    )
+    period_s: float = 1800.0
+    length: int = 48
+    stride: int = 4
+    min_fill: float = 0.5
+    lateness_s: float = 0.0
+    horizon_h: float = 48.0
+    seed: int = 0
+    promote: bool = False
+
+    def __post_init__(self) -> None:
+        check_id(self.name, "model name")
+        positive = {
+            "period_s": self.period_s,
+            "length": self.length,
+            "stride": self.stride,
+            "horizon_h": self.horizon_h,
+        }
+        if wrong := [name for name, value in positive.items() if not value > 0]:
+            raise ForeshockError(f"{' and '.join(wrong)} must be above 0")
+        if not 0 < self.min_fill <= 1 or self.lateness_s < 0:
+            raise ForeshockError("min_fill must lie in (0, 1] and lateness_s be 0 or more")
+
+    @property
+    def cut(self) -> WindowSpec:
+        """How the windows are cut: the rules that the gateways follow."""
+        return WindowSpec(
+            channels=tuple(channel.id for channel in self.channels),
+            period_ns=round(self.period_s * _SECOND_NS),
+            length=self.length,
+            stride=self.stride,
+            min_fill=self.min_fill,
+            lateness_ns=round(self.lateness_s * _SECOND_NS),
+        )
+
+
+def parse_channel(text: str) -> Channel:
+    """Return the channel that ID:UNIT names.
+
+    Raises:
+        ForeshockError: it has no unit, or the id is not one.
+    """
+    name, colon, unit = text.partition(":")
+    if not colon or not unit:
+        raise ForeshockError(f"channel {text!r} is not ID:UNIT, like temperature:degC")
+    return Channel(check_id(name, "channel"), unit)
