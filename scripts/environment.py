@@ -30,9 +30,10 @@ LOCKS = ROOT / "requirements"
 SERVES = {"demo": {"demo"}, "dev": {"demo", "dev"}}
 PLATFORMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
 OLDEST_GLIBC = (2, 28)
+OLDEST_MACOS = 14
 SUPPORTED = (
-    "Foreshock runs on Linux x86_64 and arm64 with glibc 2.28 or newer and on macOS arm64, "
-    "with CPython 3.11, 3.12 or 3.13 (64 bit)"
+    "Foreshock runs on Linux x86_64 and arm64 with glibc 2.28 or newer and on macOS 14 or newer "
+    "on arm64, with CPython 3.11, 3.12 or 3.13 (64 bit)"
 )
 
 
@@ -58,6 +59,8 @@ def refuse_unsupported() -> None:
         raise SetupError(f"{SUPPORTED}; {here}.")
     if sys.maxsize < 2**32:
         raise SetupError(f"{SUPPORTED}; {here}, 32 bit.")
+    if system == "Darwin" and int(platform.mac_ver()[0].partition(".")[0] or 0) < OLDEST_MACOS:
+        raise SetupError(f"{SUPPORTED}; {here}, macOS {platform.mac_ver()[0]}.")
     libc, libc_version = platform.libc_ver()
     if system == "Linux" and not _glibc_is_new_enough(libc, libc_version):
         raise SetupError(

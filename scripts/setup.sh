@@ -29,8 +29,8 @@ candidates() {
 refuse() {
     cat >&2 <<'TEXT'
 error: no usable Python found. Foreshock runs on CPython 3.11, 3.12 and 3.13 (64 bit), on Linux
-x86_64 and arm64 (glibc 2.28 or newer) and on macOS arm64. Looked at: PYTHON, python3.11,
-python3.12, python3.13, python3, python, and the versions of pyenv. What to do, one of:
+x86_64 and arm64 (glibc 2.28 or newer) and on macOS 14 or newer (arm64). Looked at: PYTHON,
+python3.11, python3.12, python3.13, python3, python, the versions of pyenv. What to do, one of:
   Debian, Ubuntu:  apt-get install python3.11 python3.11-venv
   Fedora, RHEL:    dnf install python3.11
   macOS:           brew install python@3.13

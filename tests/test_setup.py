@@ -163,6 +163,18 @@ def test_a_c_library_without_wheels_is_refused(
         environment.refuse_unsupported()
 
 
+@pytest.mark.parametrize("macos", ["13.6.1", "12.7"])
+def test_a_macos_without_wheels_is_refused(
+    environment: ModuleType, monkeypatch: pytest.MonkeyPatch, macos: str
+) -> None:
+    monkeypatch.setattr(environment.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(environment.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(environment.platform, "mac_ver", lambda: (macos, ("", "", ""), "arm64"))
+
+    with pytest.raises(environment.SetupError, match=f"macOS 14 or newer .* macOS {macos}"):
+        environment.refuse_unsupported()
+
+
 def test_this_machine_is_supported(environment: ModuleType) -> None:
     environment.refuse_unsupported()
 
