@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import secrets
 import sqlite3
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import IO, TYPE_CHECKING, Final
@@ -55,9 +56,13 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         found.execute("PRAGMA query_only=1")
         return found
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute(f"PRAGMA journal_size_limit={16 << 20}")
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={16 << 20}")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
@@ -85,20 +90,32 @@ def _lock(path: Path) -> IO[bytes]:
     return lock
 
 
+def _migrated(path: Path) -> sqlite3.Connection:
+    connection = None
+    try:
+        connection = connect(path)
+        schema.migrate(connection)
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if not isinstance(error, sqlite3.Error):
+            raise
+        raise StoreError(
+            f"database {path}: {error}; free the disk or its permissions, or if it is damaged "
+            "move it aside (never delete it: it holds what was not delivered yet)"
+        ) from None
+    return connection
+
+
 class Store:
     """The single writer of the agent's database."""
 
     def __init__(self, path: Path, now_ns: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path.with_suffix(".lock"))
-        try:
-            self._db = connect(path)
-            schema.migrate(self._db)
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"database {path}: {error}; free the disk or its permissions, or if it is damaged "
-                "move it aside (never delete it: it holds what was not delivered yet)"
-            ) from None
+        with ExitStack() as undo:
+            self._lock = undo.enter_context(_lock(path.with_suffix(".lock")))
+            self._db = undo.enter_context(closing(_migrated(path)))
+            undo.pop_all()
         self.accounts = Accounts(dict(self._db.execute("SELECT name, value FROM accounts")))
         self.epoch, self._epoch_n = self._mint_epoch(now_ns)
         self._next = dict.fromkeys(Stream, 1)
@@ -285,9 +302,10 @@ class Store:
             "(SELECT max(time_ns) FROM readings WHERE machine = ?1 AND channel = ?2)) - ?3 "
             "ORDER BY time_ns LIMIT ?4",
             (machine, channel, keep_ns, TRIM_ROWS),
-        ).fetchall()
+        )
         gone = takewhile(lambda row: row[2] <= acked.get(row[1], 0), oldest)
         rows = [(row[0],) for row in gone]
+        oldest.close()
         self._db.executemany("DELETE FROM readings WHERE rowid = ?", rows)
         return len(rows)
 

@@ -1,0 +1,371 @@
+"""What the agent's tests are made of: settings, a pipeline on a real store, a real process."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from foreshock_agent.accounts import broken_laws
+from foreshock_agent.link import Delivery
+from foreshock_agent.outbox import pending_records
+from foreshock_agent.pipeline import Item, Outgoing, Outside, Pipeline
+from foreshock_agent.scoring import Scorer
+from foreshock_agent.settings import Settings, load
+from foreshock_agent.sources import Sources
+from foreshock_agent.store import Store
+from foreshock_agent.update.store import ModelStore
+from foreshock_converter.sample import synthetic_windows
+from foreshock_wire import topics
+from foreshock_wire.messages import Status
+from foreshock_wire.topics import Gateway, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from foreshock_wire.model import Model
+
+AT: Final = Gateway("works", "gate-1")
+MINUTE_NS: Final = 60_000_000_000
+BEGIN_NS: Final = 1_704_067_200_000_000_000
+DEADLINE_S: Final = 30.0
+
+TOML: Final = """\
+site = "works"
+gateway = "gate-1"
+data_dir = "{folder}/data"
+channels = ["temperature", "pressure"]
+
+[local]
+port = {local_port}
+reconnect_max_s = 1
+
+{cloud}
+[[sources]]
+topic = "plant/{{machine}}/sample"
+adapter = "json_object"
+
+[[sources]]
+topic = "plain/{{machine}}/{{channel}}"
+adapter = "number"
+
+[windows]
+period_s = 60
+length = 8
+stride = 2
+
+[commit]
+interval_s = 0.2
+messages = 10
+
+[uplink]
+batch_records = 50
+resend_s = 0.5
+resend_max_s = 1.0
+
+[alarms]
+off_delay_s = 600
+
+{extra}
+"""
+
+
+def write_settings(
+    folder: Path, *, local_port: int = 1883, cloud_port: int | None = None, extra: str = ""
+) -> Path:
+    """Write an agent's settings; `extra` is appended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cloud = "" if cloud_port is None else f"[cloud]\nport = {cloud_port}\nreconnect_max_s = 1\n"
+    path = folder / "agent.toml"
+    path.write_text(TOML.format(folder=folder, local_port=local_port, cloud=cloud, extra=extra))
+    return path
+
+
+def sample(slot: int, **channels: float) -> bytes:
+    """Return a sensor message of the minute `slot`."""
+    return json.dumps({"t": BEGIN_NS + slot * MINUTE_NS, **channels}).encode()
+
+
+def healthy(machine: int, slot: int) -> bytes:
+    """Return a message whose values depend on nothing but the machine and the minute."""
+    rng = np.random.default_rng([machine, slot])
+    return sample(slot, temperature=50 + rng.normal(), pressure=60 + rng.normal())
+
+
+def alarming(model: Model) -> list[bytes]:
+    """Return the messages of the window that the model finds worst, and one that makes it due."""
+    windows, _, _ = synthetic_windows(400, 2, 8, seed=1)
+    worst = windows[int(np.argmax(model.run(windows).margin))]
+    rows = [*worst, worst[-1]]
+    return [
+        sample(
+            slot,
+            **{
+                name: float(value)
+                for name, value in zip(("temperature", "pressure"), row, strict=True)
+                if not np.isnan(value)
+            },
+        )
+        for slot, row in enumerate(rows)
+    ]
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = DEADLINE_S) -> None:
+    """Poll until the condition holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for {what}"
+        time.sleep(0.02)
+
+
+class TestClock:
+    """Time as the test says it is; 2026 at first."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.utc_ns = 1_780_000_000_000_000_000
+        self.seconds = 0.0
+
+    def now_ns(self) -> int:
+        """Return UTC nanoseconds."""
+        return self.utc_ns
+
+    def monotonic_s(self) -> float:
+        """Return seconds for timers."""
+        return self.seconds
+
+
+class Bench:
+    """A pipeline on a real store, with what it said to the world."""
+
+    def __init__(self, folder: Path, model: Model | None = None, extra: str = "") -> None:
+        self.settings: Settings = load(write_settings(folder, extra=extra))
+        self.clock = TestClock()
+        self.acked: list[Delivery] = []
+        self.published: list[Outgoing] = []
+        self.store = Store(self.settings.database, self.clock.now_ns())
+        self.scorer = Scorer(self.settings, model)
+        self.pipeline = Pipeline(
+            settings=self.settings,
+            store=self.store,
+            sources=Sources(self.settings.sources, self.settings.max_message_bytes),
+            scorer=self.scorer,
+            clock=self.clock,
+            outside=Outside(self.acked.extend, self.published.append, lambda: None),
+        )
+        self._packet_id = 0
+
+    def take(self, *payloads: bytes, machine: str = "pump-1") -> None:
+        """Bring messages of one machine in, each in a step of its own, and commit."""
+        for payload in payloads:
+            self._packet_id += 1
+            topic = f"plant/{machine}/sample"
+            self.step(Delivery(topic, payload, self._packet_id, 1, dup=False, connection=1))
+        self.commit()
+
+    def step(self, *items: Item) -> None:
+        """Run one round of the pipeline."""
+        self.pipeline.step(items)
+
+    def commit(self) -> None:
+        """Let the commit interval pass."""
+        self.clock.seconds += 1.0
+        self.step()
+
+    def close(self) -> None:
+        """Leave as a killed process does: nothing more is committed."""
+        self.store.close()
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What an agent's database holds, read by a connection of its own in one snapshot."""
+
+    accounts: dict[str, int] = field(default_factory=dict)
+    pending: dict[Stream, int] = field(default_factory=dict)
+    readings: list[tuple[str, str, int]] = field(default_factory=list)
+    scores: list[tuple[Any, ...]] = field(default_factory=list)
+    quarantined: int = 0
+
+    @classmethod
+    def read(cls, database: Path) -> Self:
+        """Read it while the agent may be running."""
+        db = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)
+        try:
+            db.execute("BEGIN")
+            return cls(
+                dict(db.execute("SELECT name, value FROM accounts")),
+                pending_records(db),
+                list(db.execute("SELECT machine, channel, time_ns FROM readings")),
+                list(
+                    db.execute(
+                        "SELECT machine, time_ns, model, margin, probability, novelty FROM scores "
+                        "ORDER BY machine, epoch, seq"
+                    )
+                ),
+                db.execute("SELECT count(*) FROM quarantine").fetchone()[0],
+            )
+        finally:
+            db.close()
+
+    @property
+    def broken(self) -> list[str]:
+        """Return the laws that do not hold."""
+        return broken_laws(self.accounts, self.pending[Stream.READINGS])
+
+
+class Agent:
+    """`foreshock agent run` as a process that a test may kill."""
+
+    def __init__(self, config: Path) -> None:
+        self.config = config
+        self.settings = load(config)
+        self._log = config.with_suffix(".log")
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def install(self, model: bytes) -> str:
+        """Commit a model as an update would have."""
+        return ModelStore(self.settings.models).install(model)
+
+    def start(self) -> None:
+        """Start it."""
+        with self._log.open("ab") as log:
+            command = ["-m", "foreshock", "agent", "run", "--config", str(self.config)]
+            self._child = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """End it in order; return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> int:
+        assert self._child is not None
+        self._child.send_signal(how)
+        try:
+            return self._child.wait(20)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            raise
+
+    @property
+    def log(self) -> str:
+        """What it said."""
+        return self._log.read_text()
+
+    @property
+    def ledger(self) -> Ledger:
+        """What its database holds."""
+        return Ledger.read(self.settings.database)
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._child is not None and self._child.poll() is None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._child is not None and self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+        if error is not None:
+            sys.stderr.write(self.log)
+
+
+class Client:
+    """A paho client that keeps what it received, newest payload by topic and all in order."""
+
+    def __init__(self, port: int, *filters: str, client_id: str = "") -> None:
+        self.messages: queue.SimpleQueue[mqtt.MQTTMessage] = queue.SimpleQueue()
+        self.retained: dict[str, bytes] = {}
+        self.latest: dict[str, bytes] = {}
+        self._filters = filters
+        self.paho = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id)
+        self.paho.on_connect = self._connected
+        self.paho.on_message = self._received
+        self.paho.reconnect_delay_set(1, 1)
+        self.paho.max_inflight_messages_set(100)
+        self.paho.connect_async("127.0.0.1", port, 30)
+        self.paho.loop_start()
+        wait_for(self.paho.is_connected, "a client's connection")
+
+    def _connected(self, client: mqtt.Client, *_: object) -> None:
+        if self._filters:
+            client.subscribe([(one, 1) for one in self._filters])
+
+    def _received(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        self.latest[message.topic] = bytes(message.payload)
+        if message.retain:
+            self.retained[message.topic] = bytes(message.payload)
+        self.messages.put(message)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> mqtt.MQTTMessageInfo:
+        """Publish with QoS 1."""
+        return self.paho.publish(topic, payload, qos=1, retain=retain)
+
+    def publish_all(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Publish with QoS 1 and wait until the broker has all."""
+        for info in [self.publish(topic, payload) for topic, payload in messages]:
+            info.wait_for_publish(DEADLINE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.paho.disconnect()
+        self.paho.loop_stop()
+
+
+def online(client: Client) -> bool:
+    """Say whether the agent's newest status is its birth."""
+    payload = client.latest.get(topics.status(AT))
+    return payload is not None and Status.from_bytes(payload).online
+
+
+def health_port(client: Client) -> int:
+    """Return where the agent says its health is served."""
+    wait_for(lambda: online(client), "the agent's birth")
+    port = Status.from_bytes(client.latest[topics.status(AT)]).health_port
+    assert port is not None
+    return port
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """Return (status, body) of a GET on loopback."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Cut a sequence."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from foreshock_agent.settings import SettingsError, load
+from tests.agent.rig import write_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(path)
+    return str(caught.value)
+
+
+def test_a_whole_file_is_read_with_units_and_defaults(tmp_path: Path) -> None:
+    settings = load(write_settings(tmp_path, cloud_port=1884, extra="[limits.pressure]\nhigh = 8"))
+    assert settings.at.root == "foreshock/v1/works/gate-1"
+    assert settings.database == tmp_path / "data" / "agent.db"
+    assert settings.cloud is not None
+    assert settings.cloud.port == 1884
+    assert settings.limits["pressure"].high == 8.0
+    assert settings.windows.period_s == 60
+    assert settings.max_ahead_s == 3600
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "named"),
+    [
+        ("interval_s = 0.2", "intervall_s = 0.2", "commit.intervall_s"),
+        ("[windows]", "[windws]", "windws"),
+        ("stride = 2", "stride = 0", "windows.stride"),
+        ("stride = 2", 'stride = "two"', "windows.stride"),
+        ("period_s = 60", "period_s = nan", "windows.period_s"),
+        ("period_s = 60", "period_s = 1e-12", "windows.period_s"),
+        ('adapter = "json_object"', 'adapter = "xml"', "sources.0.adapter"),
+        ('site = "works"', 'site = "The Works"', "site"),
+        ('site = "works"', "", "site"),
+        ("plant/{machine}/sample", "plant/sample", "sources.0.topic"),
+        ("plant/{machine}/sample", "plant/pump-{machine}/sample", "sources.0.topic"),
+        ("plant/{machine}/sample", "plant/{machine}/{machine}", "sources.0.topic"),
+        ("plant/{machine}/sample", "plant/{machine}/#", "sources.0.topic"),
+        ("plant/{machine}/sample", "plant/{machin}/{machine}", "sources.0.topic"),
+        ("plant/{machine}/sample", "{machine}/sample", "sources.0.topic"),
+        ("plant/{machine}/sample", "foreshock/v1/{machine}/sample", "sources.0.topic"),
+        ("plain/{machine}/{channel}", "plain/{machine}", "sources.1"),
+        ('"pressure"]', '"temperature"]', "channels"),
+        ("port = 1883", "port = 70000", "local.port"),
+    ],
+)
+def test_a_wrong_entry_is_named(tmp_path: Path, right: str, wrong: str, named: str) -> None:
+    path = write_settings(tmp_path)
+    text = path.read_text()
+    assert right in text
+    path.write_text(text.replace(right, wrong))
+    message = refusal(path)
+    assert str(path) in message
+    assert named in message
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        ("[limits.presure]\nhigh = 8", "limits.presure"),
+        ("[limits.pressure]\nlow = 9\nhigh = 8", "limits.pressure"),
+        ("[limits.pressure]", "limits.pressure"),
+        ("[limits.pressure]\nhigh = inf", "limits.pressure.high"),
+    ],
+)
+def test_limits_that_could_never_alarm_are_refused(tmp_path: Path, extra: str, named: str) -> None:
+    assert named in refusal(write_settings(tmp_path, extra=extra))
+
+
+@pytest.mark.parametrize("host", ["broker.example.com", "192.0.2.7"])
+def test_a_network_is_not_crossed_without_tls(tmp_path: Path, host: str) -> None:
+    path = write_settings(tmp_path)
+    text = path.read_text()
+    path.write_text(text.replace("[local]", f'[local]\nhost = "{host}"'))
+    message = refusal(path)
+    assert "local" in message
+    assert "tls = true" in message
+    for allowed in ("tls = true", "insecure = true"):
+        path.write_text(text.replace("[local]", f'[local]\nhost = "{host}"\n{allowed}'))
+        assert load(path).local.host == host
+
+
+def test_loopback_needs_no_tls(tmp_path: Path) -> None:
+    path = write_settings(tmp_path)
+    for host in ("localhost", "127.0.0.1", "::1"):
+        path.write_text(path.read_text().replace("[local]", f'[local]\nhost = "{host}"', 1))
+        assert load(path).local.host == host
+        path = write_settings(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"site = ", b"\xff\xfe\x00"])
+def test_a_file_that_is_no_toml_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_bytes(content)
+    assert "is not TOML" in refusal(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "no-such.toml" in refusal(tmp_path / "no-such.toml")

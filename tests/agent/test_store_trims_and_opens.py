@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from foreshock_agent.outbox import Outbox
+from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.schema import MIGRATIONS, StoreTooNewError
+from foreshock_agent.store import Store, StoreError
+from foreshock_rules.readings import Reading
+from foreshock_wire.batch import Scores, decode
+from foreshock_wire.topics import Stream
+from tests.agent.rig import BEGIN_NS, MINUTE_NS, Bench, Ledger, healthy, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import sqlite_utils
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def readings_of(bench: Bench, machine: str) -> list[int]:
+    bench.store.commit()
+    found = Ledger.read(bench.settings.database).readings
+    return sorted({(ns - BEGIN_NS) // MINUTE_NS for name, _, ns in found if name == machine})
+
+
+def test_only_what_is_delivered_and_older_than_the_windows_goes(bench: Bench) -> None:
+    bench.take(*[healthy(1, slot) for slot in range(40)])
+    bench.store.trim_readings(10 * MINUTE_NS)
+    assert readings_of(bench, "pump-1") == list(range(40))
+    bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 2 * 20))
+    bench.store.trim_readings(10 * MINUTE_NS)
+    assert readings_of(bench, "pump-1") == list(range(20, 40))
+    bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 2 * 40))
+    bench.store.trim_readings(10 * MINUTE_NS)
+    assert readings_of(bench, "pump-1") == list(range(29, 40))
+    assert Ledger.read(bench.settings.database).broken == []
+
+
+def test_channels_that_no_window_uses_are_trimmed_too(bench: Bench) -> None:
+    bench.take(*[sample(slot, humidity=1.0) for slot in range(30)], machine="room-1")
+    bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 30))
+    bench.store.trim_readings(10 * MINUTE_NS)
+    assert readings_of(bench, "room-1") == list(range(19, 30))
+
+
+def test_a_trim_does_not_look_through_the_backlog(bench: Bench) -> None:
+    bench.store.begin()
+    for slot in range(20_000):
+        bench.store.add_reading(Reading("m", "temperature", slot * MINUTE_NS, 1.0), 1, 0)
+    bench.store.commit()
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    bench.store._db.set_progress_handler(count, 1000)  # noqa: SLF001 - SQLite's own step count
+    assert bench.store.trim_readings(10 * MINUTE_NS) == 0
+    bench.store._db.set_progress_handler(None, 0)  # noqa: SLF001
+    assert steps < 10
+    assert bench.store.trim_readings(20_000 * MINUTE_NS) == 0
+
+
+def test_finished_epochs_are_forgotten_and_unfinished_ones_go_up_first(tmp_path: Path) -> None:
+    first = Bench(tmp_path)
+    first.take(healthy(1, 0))
+    epoch = first.store.epoch
+    first.close()
+    for _ in range(3):
+        Bench(tmp_path).close()
+    last = Bench(tmp_path)
+    known = last.store._db.execute("SELECT epoch FROM epochs ORDER BY n").fetchall()  # noqa: SLF001
+    assert known == [(epoch,), (last.store.epoch,)]
+    last.take(healthy(1, 1))
+    outbox = Outbox(last.settings.database)
+    parcel = outbox.next_parcel(Stream.READINGS, {}, 10)
+    assert parcel is not None
+    assert (parcel.epoch, parcel.first_seq, parcel.last_seq) == (epoch, 1, 2)
+    parcel = outbox.next_parcel(Stream.READINGS, {epoch: 2}, 10)
+    assert parcel is not None
+    assert parcel.epoch == last.store.epoch
+    outbox.close()
+    last.close()
+
+
+def test_a_score_without_a_probability_goes_up_as_nan(bench: Bench) -> None:
+    bench.take(*[healthy(1, slot) for slot in range(12)])
+    outbox = Outbox(bench.settings.database)
+    parcel = outbox.next_parcel(Stream.SCORES, {}, 10)
+    outbox.close()
+    assert parcel is not None
+    batch = decode(parcel.payload, Scores)
+    assert list(batch.models) == ["rule"]
+    assert all(value != value for value in batch.probability)  # noqa: PLR0124 - NaN
+    assert all(value != value for value in batch.novelty)  # noqa: PLR0124 - NaN
+
+
+def test_two_agents_cannot_share_a_folder(bench: Bench) -> None:
+    with pytest.raises(StoreError, match="another agent runs on"):
+        Store(bench.settings.database, 1)
+
+
+def test_a_damaged_database_is_named_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError, match=r"agent\.db.*move it aside"):
+        Store(path, 1)
+    assert path.read_bytes().startswith(b"no database")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(StoreError, match="locked"):
+        Store(folder / "agent.db", 1)
+
+
+def test_a_newer_database_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    Store(path, 1).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreTooNewError, match="version 99"):
+        Store(path, 1)
+
+
+def test_a_migration_that_breaks_off_leaves_the_version_before(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "agent.db"
+    Store(path, 1).close()
+
+    def half(db: sqlite_utils.Database) -> None:
+        db.table("half").create({"a": int})
+        raise sqlite3.OperationalError("power cut")
+
+    MIGRATIONS.append(half)
+    try:
+        with pytest.raises(StoreError, match="power cut"):
+            Store(path, 1)
+    finally:
+        MIGRATIONS.remove(half)
+    Store(path, 1).close()
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
+    db.close()
