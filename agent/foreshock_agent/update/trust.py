@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Final
 
 UNSIGNED: Final = (
     "updates are not signed yet: accepted from a loopback broker only, and the cloud broker of "
