@@ -34,7 +34,7 @@ BLOCK = 20
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """CPU microseconds per call: both sides run in this thread, so a busy machine does not count."""
+    """CPU microseconds per call, of this thread: a busy machine does not count."""
 
     p50: float
     p95: float

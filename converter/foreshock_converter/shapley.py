@@ -89,8 +89,8 @@ def mixed_rows(features: Var, baseline: Float32, owner: npt.NDArray[np.int64]) -
 def values(margins: Var, players: int) -> Var:
     """Return Shapley values float32[N, C] of `margins` float32[2^C * N].
 
-    A sum of differences over a padded axis and not a MatMul: its bits do not depend on N, and a
-    player that changes nothing gets exactly zero.
+    A sum of differences and not a MatMul with signed weights: a player that changes nothing gets
+    exactly zero.
     """
     table = game(players)
     shape = op.const(np.array([2**players, -1]))
