@@ -1,8 +1,8 @@
 """The cells of a window as tensors, with the sums that most features share.
 
-Every tensor is float32[N, C, T'] or float32[N, C, 1], and sums run over the last axis: over a middle
-axis onnxruntime 1.32 gives other bits for N=1 than for N>1. T' is T padded with missing cells to a
-multiple of four, so that no kernel, on no processor, takes a remainder loop.
+Every tensor is float32[N, C, T'] or float32[N, C, 1], and sums run over the last axis: over a
+middle one onnxruntime 1.32 gives other bits for N=1 than for N>1. T' is T padded with missing cells
+to a multiple of four.
 """
 
 from __future__ import annotations
