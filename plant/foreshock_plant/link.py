@@ -28,7 +28,7 @@ WINDOW: Final = 64
 """Unacknowledged messages a link allows before it waits."""
 _WAIT_S: Final = 0.2
 _LOG_EVERY_S: Final = 5.0
-_LAST_ACKS_S: Final = 10.0
+_LAST_ACKS_S: Final = 5.0
 _ADDRESS = re.compile(r"([^/=]+)/([^/=]+)=(.+):(\d{1,5})")
 _log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Link:
         """Wait for the last PUBACKs, disconnect and return how many never came.
 
         Raises:
-            OSError: the log of published messages could not be written.
+            ForeshockError: publishing ended early, for example because the log's disk is full.
         """
         self._thread.join()
         with self._changed:
@@ -120,7 +120,7 @@ class Link:
         self._client.disconnect()
         self._client.loop_stop()
         if self._error is not None:
-            raise self._error
+            raise ForeshockError(f"{self._broker}: publishing ended: {self._error}")
         return left
 
     def _send_all(self) -> None:

@@ -7,7 +7,6 @@ bounded number of unacknowledged messages and catches up later; nothing is skipp
 from __future__ import annotations
 
 import json
-import logging
 import os
 import threading
 import time
@@ -19,6 +18,7 @@ from foreshock_plant.machine import START_NS, machine_ids, simulate
 from foreshock_plant.samples import HOUR_NS, Pace, Sample, samples
 from foreshock_plant.sensor_faults import deliver, true_messages
 from foreshock_plant.truth import EventLog, in_order, rfc3339, write_truth
+from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _CONNECT_S: Final = 10.0
 _POLL_S: Final = 0.1
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +103,14 @@ class Plant:
         self._lives = [simulate(m, seed=seed, hours=hours) for m in machine_ids(machines)]
 
     def run(self) -> Published:
-        """Publish until the hours are over or `stop` is set; files are whole either way."""
+        """Publish until the hours are over or `stop` is set; files are whole either way.
+
+        Raises:
+            ForeshockError: `out` already holds a run, or publishing ended early.
+        """
         self._out.mkdir(parents=True, exist_ok=True)
+        if (self._out / "published.jsonl").exists():
+            raise ForeshockError(f"{self._out} already holds a run: choose another --out")
         write_truth(self._out / "truth.npz", self._lives)
         published = PublishedLog(self._out / "published.jsonl")
         links = [
