@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STOP_TIMEOUT_S: Final = 20.0
+POLL_S: Final = 0.05
 LOG_TAIL_CHARS: Final = 1500
 
 
@@ -57,7 +58,9 @@ class Crew:
             DemoError: it failed, or its last line is no JSON object.
         """
         child = self._running[name]
-        code = child.wait()
+        while (code := child.poll()) is None:
+            self.check()
+            time.sleep(POLL_S)
         del self._running[name]
         if code:
             raise DemoError(f"{name} failed with exit code {code}:\n{self._tail(name)}")

@@ -16,7 +16,7 @@ def report_lines(summary: Summary, setting: Setting) -> Iterator[str]:
     yield ""
     yield (
         f"{setting.machines} machines on {setting.gateways} gateways, "
-        f"{setting.hours:.0f} plant hours"
+        f"{summary.plant_hours:.0f} plant hours"
     )
     yield from _readings(summary)
     yield from _alarms(summary.alarms)

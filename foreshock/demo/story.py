@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -11,23 +10,30 @@ from foreshock.demo.crew import DemoError
 from foreshock.demo.stage import MODEL, Stage
 from foreshock.demo.summary import Model
 from foreshock.demo.watch import Watcher
+from foreshock_agent.accounts import total
 from foreshock_agent.outbox import Outbox
+from foreshock_agent.settings import load
+from foreshock_agent.status import read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from foreshock.demo.stage import Setting
     from foreshock_wire.messages import Alarm
+    from foreshock_wire.topics import Gateway
 
 ONLINE_TIMEOUT_S: Final = 60.0
 DRAIN_TIMEOUT_S: Final = 60.0
+QUIET_S: Final = 2.5
+"""Twice the agents' commit interval and a little more."""
+
 ROLLOUT_TIMEOUT_S: Final = 120
 CUT_S: Final = 12.0
 """How long the cloud broker is away."""
 
-CUT_AT: Final = 0.45
-RETRAIN_AT: Final = 0.68
-"""Shares of the show's length; the retraining waits for the uplink to be back."""
+CUT_AT: Final = 0.25
+RETRAIN_AT: Final = 0.5
+"""Shares of the show's length. The plant runs on until the second model is everywhere."""
 
 HISTORY_MACHINES: Final = 60
 HISTORY_HOURS: Final = 1500
@@ -56,24 +62,21 @@ class Story:
         self.progress = Progress()
         self.watcher = Watcher(self._on_raised)
         self._tell = tell
-        self._failure: Exception | None = None
+        self._last_received, self._last_moved_s = -1, time.monotonic()
 
     def play(self) -> None:
-        """Set up, play all acts, and let everything drain.
+        """Set up with a first model, play all acts, and let everything drain.
 
         Raises:
             DemoError: a part failed or did not come up in time.
         """
         self._set_up()
+        self._first_model()
         self._begin_show()
-        trainer = threading.Thread(target=self._train_guarded, name="trainer", daemon=True)
-        trainer.start()
         self._cut_uplink()
-        self._wait(lambda: not self.stage.crew.alive("plant"), None, "the plant")
-        self._wait(lambda: not trainer.is_alive(), None, "the training")
-        if self._failure is not None:
-            raise self._failure
-        self._drain()
+        self._second_model()
+        self._at_share(1.0)
+        self._end_show()
 
     def close(self) -> None:
         """End everything that was started."""
@@ -83,7 +86,7 @@ class Story:
     # Acts ----------------------------------------------------------------------------------
 
     def _set_up(self) -> None:
-        self._act(f"starting {self.setting.gateways} gateways, two kinds of brokers, the centre")
+        self._act(f"set-up: {self.setting.gateways} gateways with a broker each, and the centre")
         self.stage.open()
         for at in self.setting.at:
             self.watcher.join(at, self.stage.local[at.gateway])
@@ -99,17 +102,15 @@ class Story:
         self.progress.show_started_s = time.monotonic()
         self.stage.start_plant()
         self._act(
-            f"{self.setting.machines} machines run, {self.setting.hours_per_s:g} plant hours "
-            "a second"
+            f"the show begins: {self.setting.machines} machines run, "
+            f"{self.setting.hours_per_s:g} plant hours a second"
         )
 
-    def _train_guarded(self) -> None:
-        try:
-            self._first_model()
-            self._at_share(RETRAIN_AT)
-            self._second_model()
-        except Exception as error:  # noqa: BLE001 - carried to the main thread
-            self._failure = error
+    def _end_show(self) -> None:
+        """Stop the plant, then let the gateways send what they still hold."""
+        self._act("the plant is switched off; the last records go up")
+        self.stage.crew.stop("plant")
+        self._wait(self._is_quiet, DRAIN_TIMEOUT_S, "the outboxes to drain")
 
     def _first_model(self) -> None:
         crew, folder = self.stage.crew, self.setting.folder / "history"
@@ -122,10 +123,11 @@ class Story:
         found = crew.run(
             "import", "trainer", "ingest", "--from", str(folder), "--lake", str(self.setting.lake)
         )
-        self._say(f"{found.get('readings', 0):,} past readings are in the lake: training")
+        self._say(f"{found['counters']['readings']:,} past readings are in the lake: training")
         self._train_and_roll_out()
 
     def _second_model(self) -> None:
+        self._at_share(RETRAIN_AT)
         crew, events = self.stage.crew, self.setting.plant / "events.csv"
         crew.run(
             "labels", "trainer", "labels", "add", str(events), "--lake", str(self.setting.lake)
@@ -175,10 +177,6 @@ class Story:
         self.progress.cloud_up = True
         self._say(f"it is back; {waiting:,} records waited on the gateways and catch up")
 
-    def _drain(self) -> None:
-        self._act("the plant is off; the last records go up")
-        self._wait(lambda: self.pending() == 0, DRAIN_TIMEOUT_S, "the outboxes to drain")
-
     # Helpers -------------------------------------------------------------------------------
 
     def pending(self) -> int:
@@ -192,6 +190,17 @@ class Story:
                 outbox.close()
         return total
 
+    def _is_quiet(self) -> bool:
+        """Say whether nothing waits, and nothing more came in for a while."""
+        received = sum(self._received(at) for at in self.setting.at)
+        if received != self._last_received:
+            self._last_received, self._last_moved_s = received, time.monotonic()
+        return time.monotonic() - self._last_moved_s >= QUIET_S and self.pending() == 0
+
+    def _received(self, at: Gateway) -> int:
+        accounts = read_status(load(self.setting.config(at)))["accounts"]
+        return total(accounts, "messages.received")
+
     def _at_share(self, share: float) -> None:
         """Wait for a moment of the show."""
         started_s = self.progress.show_started_s or time.monotonic()
@@ -202,8 +211,6 @@ class Story:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while not done():
             self.stage.crew.check()
-            if self._failure is not None and threading.current_thread().name != "trainer":
-                raise self._failure
             if deadline_s is not None and time.monotonic() > deadline_s:
                 raise DemoError(f"gave up after {timeout_s:g} s: waiting for {what}")
             time.sleep(0.1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from foreshock.demo import ledger
 from foreshock.demo.latency import latencies_ms, percentiles
 from foreshock.demo.stage import LATENESS_S
-from foreshock.demo.verdict import Event, Raised, judge_alarms
+from foreshock.demo.verdict import HOUR_NS, Event, Raised, judge_alarms
 from foreshock_agent.accounts import broken_laws, total
 from foreshock_agent.settings import load
 from foreshock_agent.status import read_status
@@ -44,6 +44,7 @@ class Summary:
     score_latency_ms: dict[str, Any]
     gateways: list[dict[str, Any]]
     models: list[dict[str, Any]]
+    plant_hours: float
     uplink_cut_s: float
     problems: list[str]
 
@@ -84,6 +85,7 @@ def summarise(setting: Setting, seen: Seen, models: list[Model], uplink_cut_s: f
         score_latency_ms=percentiles(latencies_ms(seen.scores, published, lateness_ns)),
         gateways=gateways,
         models=[asdict(model) for model in models],
+        plant_hours=_hours(published),
         uplink_cut_s=round(uplink_cut_s, 1),
         problems=problems,
     )
@@ -174,3 +176,9 @@ def _alarm_figures(verdict: Verdict) -> dict[str, Any]:
         "lead_time_h_p50": None if lead_h is None else round(lead_h, 1),
         "lead_times_h": [round(lead, 1) for lead in verdict.lead_times_h],
     }
+
+
+def _hours(published: dict[str, list[tuple[int, int]]]) -> float:
+    """Return the plant time between the first and the last published message."""
+    times_ns = [time_ns for messages in published.values() for time_ns, _ in messages]
+    return (max(times_ns) - min(times_ns)) / HOUR_NS if times_ns else 0.0
