@@ -111,7 +111,7 @@ class Ingest:
                 self.counters.conflicts += 1
                 log.warning("deciding again: %s", error)
         raise LakeError(
-            f"table {stream!r}: other writers were faster {MAX_ATTEMPTS} times; "
+            f"table {stream!s}: other writers were faster {MAX_ATTEMPTS} times; "
             "is a second worker running on the same shards?"
         )
 

@@ -103,12 +103,12 @@ class Lake:
         except TableNotFoundError:
             if not create:
                 raise LakeError(
-                    f"there is no lake at {self.root} (table {name!r} is missing): "
+                    f"there is no lake at {self.root} (table '{name}' is missing): "
                     "fill one with `foreshock trainer ingest`"
                 ) from None
             return self._create(name, uri)
         except (DeltaError, OSError) as error:
-            raise LakeError(f"cannot open table {name!r} of lake {self.root}: {error}") from error
+            raise LakeError(f"cannot open table '{name}' of lake {self.root}: {error}") from error
 
     def _create(self, name: str, uri: str) -> DeltaTable:
         try:
@@ -124,7 +124,7 @@ class Lake:
         except CommitFailedError:
             pass  # another worker made it first, which is as good
         except (DeltaError, OSError) as error:
-            raise LakeError(f"cannot make table {name!r} of lake {self.root}: {error}") from error
+            raise LakeError(f"cannot make table '{name}' of lake {self.root}: {error}") from error
         return _checked(DeltaTable(uri), name)
 
     # Marks and commits
@@ -169,11 +169,11 @@ class Lake:
         except CommitFailedError as error:
             self.forget(table)
             raise StaleMarksError(
-                f"another writer was faster on table {table!r}: {error}"
+                f"another writer was faster on table '{table}': {error}"
             ) from error
         except (DeltaError, OSError) as error:
             self.forget(table)
-            raise LakeError(f"cannot write table {table!r} of {self.root}: {error}") from error
+            raise LakeError(f"cannot write table '{table}' of {self.root}: {error}") from error
         if delta.version() != before + 1:
             # The snapshot now holds somebody else's commits too. Marks that were read before them
             # would be older than the snapshot, and no conflict would tell.
@@ -221,7 +221,7 @@ class Lake:
             except CommitFailedError:
                 continue  # another worker is at it
             except (DeltaError, OSError) as error:
-                raise LakeError(f"cannot compact table {name!r}: {error}") from error
+                raise LakeError(f"cannot compact table '{name}': {error}") from error
 
     # Reading
 
@@ -305,7 +305,7 @@ class Lake:
         try:
             rows = pa.table(builder.execute(sql).read_all())
         except (DeltaError, OSError) as error:
-            raise LakeError(f"cannot read table {table!r} of {self.root}: {error}") from error
+            raise LakeError(f"cannot read table '{table}' of {self.root}: {error}") from error
         # The engine answers with views of text and bytes, which few others can work with.
         return rows.cast(pa.schema([shape_of(table).field(name) for name in rows.column_names]))
 
@@ -318,7 +318,7 @@ def _checked(delta: DeltaTable, name: str) -> DeltaTable:
     there = {field.name for field in delta.schema().fields}
     if missing := set(SCHEMAS[name].names) - there:
         raise LakeError(
-            f"table {name!r} at {delta.table_uri} has no column {', '.join(sorted(missing))}: "
+            f"table '{name}' at {delta.table_uri} has no column {', '.join(sorted(missing))}: "
             "it was made by another version; ingest into a new folder"
         )
     return delta

@@ -32,7 +32,7 @@ _AT = (pa.field("machine", pa.string()), pa.field("time_ns", pa.int64()))
 
 SCHEMAS: Final[Mapping[str, pa.Schema]] = MappingProxyType(
     {
-        Stream.READINGS: pa.schema(
+        Stream.READINGS.value: pa.schema(
             [
                 *_STAMPS,
                 *_KEY,
@@ -43,7 +43,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = MappingProxyType(
                 pa.field("flags", pa.int16()),
             ]
         ),
-        Stream.SCORES: pa.schema(
+        Stream.SCORES.value: pa.schema(
             [
                 *_STAMPS,
                 *_KEY,
@@ -54,7 +54,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = MappingProxyType(
                 pa.field("novelty", pa.float32()),
             ]
         ),
-        Stream.ALARMS: pa.schema(
+        Stream.ALARMS.value: pa.schema(
             [
                 *_STAMPS,
                 *_KEY,
@@ -68,7 +68,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = MappingProxyType(
                 pa.field("body", pa.string()),
             ]
         ),
-        Stream.EVENTS: pa.schema(
+        Stream.EVENTS.value: pa.schema(
             [
                 *_STAMPS,
                 *_KEY,
@@ -107,7 +107,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = MappingProxyType(
 NAMES: Final = ("site", "gateway", "epoch", "machine", "channel", "model")
 """Columns that repeat few values: dictionaries in memory, where a row then costs 4 bytes."""
 
-TELEMETRY: Final = (Stream.READINGS, Stream.SCORES)
+TELEMETRY: Final = (Stream.READINGS.value, Stream.SCORES.value)
 """The large tables."""
 
 
