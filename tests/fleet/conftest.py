@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from foreshock.brokers import MosquittoBroker
+from foreshock.brokers import Broker, MosquittoBroker
 from foreshock_converter.sample import CHANNELS as SAMPLE_CHANNELS
 from foreshock_converter.sample import tiny_model
 from foreshock_fleet.state import Device, open_state
@@ -33,7 +33,7 @@ def model_b() -> bytes:
 
 
 @pytest.fixture
-def broker(mosquitto_binary: str, tmp_path: Path) -> Iterator[MosquittoBroker]:
+def broker(mosquitto_binary: str, tmp_path: Path) -> Iterator[Broker]:
     assert mosquitto_binary
     with MosquittoBroker(tmp_path / "cloud") as running:
         yield running
@@ -42,7 +42,7 @@ def broker(mosquitto_binary: str, tmp_path: Path) -> Iterator[MosquittoBroker]:
 class Fleet:
     """The `foreshock fleet` commands on one folder, as real processes."""
 
-    def __init__(self, folder: Path, broker: MosquittoBroker) -> None:
+    def __init__(self, folder: Path, broker: Broker) -> None:
         self.folder, self.broker = folder, broker
         self.serving: subprocess.Popen[str] | None = None
 
@@ -97,7 +97,7 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, broker: MosquittoBroker) -> Iterator[Fleet]:
+def fleet(tmp_path: Path, broker: Broker) -> Iterator[Fleet]:
     one = Fleet(tmp_path / "fleet", broker)
     yield one
     one.kill()
@@ -106,7 +106,7 @@ def fleet(tmp_path: Path, broker: MosquittoBroker) -> Iterator[Fleet]:
 class EdgeProcess:
     """`edge.py` as a process that can be killed and started again."""
 
-    def __init__(self, broker: MosquittoBroker, gateway: str, folder: Path) -> None:
+    def __init__(self, broker: Broker, gateway: str, folder: Path) -> None:
         self.gateway, self.folder = gateway, folder
         script = str(Path(__file__).with_name("edge.py"))
         where = [broker.host, str(broker.port), "north", gateway, str(folder)]
@@ -124,7 +124,7 @@ class EdgeProcess:
 
 
 @pytest.fixture
-def edges(broker: MosquittoBroker, tmp_path: Path) -> Iterator[Callable[[str], EdgeProcess]]:
+def edges(broker: Broker, tmp_path: Path) -> Iterator[Callable[[str], EdgeProcess]]:
     with contextlib.ExitStack() as stack:
 
         def make(gateway: str) -> EdgeProcess:
