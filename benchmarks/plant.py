@@ -53,7 +53,7 @@ class Size:
 
 
 FULL: Final = Size(train=81, validation=60, test=60, hours=1500, particles=400)
-QUICK: Final = Size(train=36, validation=18, test=9, hours=800, particles=150)
+QUICK: Final = Size(train=48, validation=24, test=9, hours=600, particles=120)
 
 
 def figures(size: Size, seed: int) -> Figures:

@@ -64,8 +64,10 @@ class _Filter:
         self.load = np.stack([life.load for life in lives])
         self.ambient = np.stack([life.ambient for life in lives])
         self.running = np.stack([life.running for life in lives])
-        self.wear = np.repeat(np.stack([x.wear[:, 0] for x in lives], 1)[..., None], particles, 2)
-        known = np.stack([x.onset[:, 0] for x in lives], 1)[..., None]
+        start = [int(np.argmax(life.running)) for life in lives]
+        worn = np.stack([life.wear[:, k] for life, k in zip(lives, start, strict=True)], axis=1)
+        known = np.stack([life.onset[:, k] for life, k in zip(lives, start, strict=True)], axis=1)
+        self.wear, known = np.repeat(worn[..., None], particles, axis=2), known[..., None]
         self.peak = self.wear.copy()
         self.state = np.where(self.wear > known, SEEN, FRESH)
         self.onset = np.where(self.state == SEEN, known, np.inf)
