@@ -311,10 +311,19 @@ class Store:
 
     def _channels(self) -> Iterator[tuple[str, str]]:
         """Yield each (machine, channel) that has readings, by one step in the index each."""
-        following = "SELECT machine, channel FROM readings WHERE (machine, channel) > (?, ?) "
-        at = ("", "")
-        while at := self._db.execute(following + "ORDER BY 1, 2 LIMIT 1", at).fetchone():
-            yield at
+        # (machine, channel) > (?, ?) would do, but SQLite walks through all equal rows for it.
+        select, order = "SELECT machine, channel FROM readings WHERE ", " ORDER BY 1, 2 LIMIT 1"
+        at: tuple[str, str] | None = ("", "")
+        while at:
+            machine, channel = at
+            at = (
+                self._db.execute(
+                    f"{select} machine = ? AND channel > ? {order}", (machine, channel)
+                ).fetchone()
+                or self._db.execute(f"{select} machine > ? {order}", (machine,)).fetchone()
+            )
+            if at:
+                yield at
 
     def tail(
         self, machine: str, channels: Sequence[str], from_ns: int

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from foreshock.brokers import make_broker
-from foreshock_converter.sample import CHANNELS, tiny_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +24,19 @@ settings.load_profile("laws")
 @pytest.fixture(scope="session")
 def model_bytes() -> bytes:
     """Return a trained model: temperature and pressure, 8 slots of a minute, stride 2."""
-    return tiny_model(CHANNELS[:2], length=8, stride=2, period_s=60.0, seed=1)
+    return _model(seed=1)
 
 
 @pytest.fixture(scope="session")
 def other_model_bytes() -> bytes:
     """Return another model of the same shape."""
-    return tiny_model(CHANNELS[:2], length=8, stride=2, period_s=60.0, seed=2)
+    return _model(seed=2)
+
+
+def _model(seed: int) -> bytes:
+    from foreshock_converter.sample import CHANNELS, tiny_model  # noqa: PLC0415 - imports XGBoost
+
+    return tiny_model(CHANNELS[:2], length=8, stride=2, period_s=60.0, seed=seed)
 
 
 @pytest.fixture

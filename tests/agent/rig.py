@@ -27,7 +27,6 @@ from foreshock_agent.settings import Settings, load
 from foreshock_agent.sources import Sources
 from foreshock_agent.store import Store
 from foreshock_agent.update.store import ModelStore
-from foreshock_converter.sample import synthetic_windows
 from foreshock_wire import topics
 from foreshock_wire.messages import Status
 from foreshock_wire.topics import Gateway, Stream
@@ -108,6 +107,8 @@ def healthy(machine: int, slot: int) -> bytes:
 
 def alarming(model: Model) -> list[bytes]:
     """Return the messages of the window that the model finds worst, and one that makes it due."""
+    from foreshock_converter.sample import synthetic_windows  # noqa: PLC0415 - imports XGBoost
+
     windows, _, _ = synthetic_windows(400, 2, 8, seed=1)
     worst = windows[int(np.argmax(model.run(windows).margin))]
     rows = [*worst, worst[-1]]
@@ -173,10 +174,14 @@ class Bench:
     def take(self, *payloads: bytes, machine: str = "pump-1") -> None:
         """Bring messages of one machine in, each in a step of its own, and commit."""
         for payload in payloads:
-            self._packet_id += 1
-            topic = f"plant/{machine}/sample"
-            self.step(Delivery(topic, payload, self._packet_id, 1, dup=False, connection=1))
+            self.step(self.delivery(payload, machine))
         self.commit()
+
+    def delivery(self, payload: bytes, machine: str) -> Delivery:
+        """Return a message as the broker would deliver it for the first time."""
+        self._packet_id += 1
+        topic = f"plant/{machine}/sample"
+        return Delivery(topic, payload, self._packet_id, 1, dup=False, connection=1)
 
     def step(self, *items: Item) -> None:
         """Run one round of the pipeline."""
