@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from deltalake import DeltaTable
 
 from foreshock_trainer.inbox import Upload
 from foreshock_trainer.lake import Lake, LakeError, StaleMarksError
@@ -11,7 +13,6 @@ from foreshock_wire.topics import Gateway, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from foreshock_wire.batch import Readings
 
@@ -75,6 +76,21 @@ def test_marks_and_rows_outlive_compaction(lake: Lake, make_readings: Make) -> N
     assert lake.mark("gw-1", "e1", READINGS) == 20
     assert lake.readings()["seq"].to_pylist() == list(range(1, 21))
     assert lake.version()[READINGS] == 11
+
+
+def test_marks_outlive_a_checkpoint_and_the_cleanup_of_the_log(
+    lake: Lake, make_readings: Make
+) -> None:
+    for first in (1, 3, 5):
+        store(lake, make_readings("e1", first, 2))
+    table = DeltaTable(f"{lake.root}/readings")
+    table.create_checkpoint()
+    for version in range(table.version()):
+        Path(lake.root, "readings", "_delta_log", f"{version:020d}.json").unlink()
+    again = Lake(lake.root)
+    assert again.mark("gw-1", "e1", READINGS) == 6
+    store(again, make_readings("e1", 7, 2))
+    assert again.readings()["seq"].to_pylist() == list(range(1, 9))
 
 
 def test_a_table_that_cannot_be_written_is_an_error_and_heals(
