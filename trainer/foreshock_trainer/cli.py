@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -99,7 +100,7 @@ def retrain(  # noqa: PLR0917 - click passes options by name
         seed=seed,
         promote=promote,
     )
-    outcome = run(settings, say=lambda line: click.echo(line, err=as_json))
+    outcome = run(settings, lambda line: click.echo(line, err=as_json), _show_machines)
     result = outcome.as_json()
     if report:
         report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -107,6 +108,12 @@ def retrain(  # noqa: PLR0917 - click passes options by name
         click.echo(line, err=as_json)
     if as_json:
         click.echo(json.dumps(result))
+
+
+def _show_machines(done: int, total: int) -> None:
+    """Say on a terminal how far the reading is, on one line that the next one overwrites."""
+    if sys.stderr.isatty():
+        click.echo(f"\rreading machine {done} of {total}", err=True, nl=done == total)
 
 
 @cli.command(

@@ -84,7 +84,7 @@ def judge(  # the gate's whole question in one place
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Machines drawn with replacement: `times` int[R, M], and each window's machine, `of` int[N]."""
+    """Machines drawn with replacement: `times` int[R, M]; `of` int[N] is each window's machine."""
 
     times: Ints
     of: Ints

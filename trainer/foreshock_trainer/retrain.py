@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from foreshock_trainer.examples import Progress
     from foreshock_trainer.settings import RetrainSettings
 
     Float32 = npt.NDArray[np.float32]
@@ -46,8 +47,12 @@ Say = Callable[[str], object]
 """Takes a line for a person who waits."""
 
 
-def retrain(settings: RetrainSettings, say: Say = lambda _: None) -> Outcome:
+def retrain(
+    settings: RetrainSettings, say: Say = lambda _: None, progress: Progress | None = None
+) -> Outcome:
     """Train, convert, judge and register one model.
+
+    `say` is told each step that is done, `progress` each machine that has been read.
 
     Raises:
         ForeshockError: the lake cannot train a model; says what it lacks.
@@ -55,7 +60,7 @@ def retrain(settings: RetrainSettings, say: Say = lambda _: None) -> Outcome:
     watch = _Watch(say)
     with xgb.config_context(nthread=1), Tracking.opening(settings.tracking) as opening:
         with watch("read the lake"):
-            gathered = _gather(settings)
+            gathered = _gather(settings, progress)
         with watch("train"):
             fitted = _fit(settings, gathered)
         with watch("convert and prove parity"):
@@ -132,10 +137,10 @@ class _Built:
     spec_json: str
 
 
-def _gather(settings: RetrainSettings) -> _Gathered:
+def _gather(settings: RetrainSettings, progress: Progress | None = None) -> _Gathered:
     lake = Lake(settings.lake)
     versions = lake.version()
-    examples = examples_of(lake, settings.cut, horizon_h=settings.horizon_h)
+    examples = examples_of(lake, settings.cut, horizon_h=settings.horizon_h, progress=progress)
     with_windows = np.unique(examples.machine)
     split = split_machines(examples.machines[i] for i in with_windows)
     graph = FeatureGraph(settings.channels, settings.length, settings.period_s)

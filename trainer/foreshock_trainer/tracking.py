@@ -210,8 +210,9 @@ def _version(found: ModelVersion) -> Version:
 
 def _client(root: Path) -> MlflowClient:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow.tracking.client import MlflowClient  # noqa: PLC0415 - seconds to import
 
+    # After the import, which configures logging anew: a new database is no news to a user.
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=f"sqlite:///{root / DATABASE}")

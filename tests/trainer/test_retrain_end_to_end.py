@@ -1,0 +1,133 @@
+"""A recorded plant goes into a lake; what comes out is a model file that a gateway can run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from foreshock_plant.recorder import record
+from foreshock_trainer.cli import cli
+from foreshock_trainer.examples import examples_of
+from foreshock_trainer.folder import ingest_folder
+from foreshock_trainer.lake import Lake
+from foreshock_trainer.retrain import retrain
+from foreshock_trainer.settings import RetrainSettings
+from foreshock_trainer.splits import split_machines
+from foreshock_trainer.tracking import Tracking, TrackingError, resolve
+from foreshock_wire.errors import ForeshockError
+from foreshock_wire.model import Model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from foreshock_trainer.result import Outcome
+
+
+class Trained(NamedTuple):
+    settings: RetrainSettings
+    first: Outcome
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("centre")
+    record(folder / "recorded", machines=30, hours=700, seed=3, progress=lambda _: None)
+    ingest_folder(Lake(folder / "lake", create=True), folder / "recorded", progress=lambda _: None)
+    settings = RetrainSettings(lake=str(folder / "lake"), tracking=folder / "models")
+    return Trained(settings, retrain(replace(settings, promote=True)))
+
+
+def test_the_registered_file_is_a_model_that_tests_itself_and_scores(trained: Trained) -> None:
+    path = resolve("models:/foreshock@champion", trained.settings.tracking)
+
+    model = Model.load(path)
+    model.self_test()
+
+    assert path.name == "model.onnx"
+    assert model.sha256 == trained.first.sha256
+    scored = model.run(model.spec.baseline[None], explain=True)
+    assert scored.probability[0] < model.spec.threshold
+    assert set(model.spec.modes) >= {"bearing_wear", "cooling_loss"}
+    assert all(model.spec.advice_for(mode) for mode in model.spec.modes)
+    assert scored.modes[0].sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_it_has_skill_on_machines_that_it_never_saw(trained: Trained) -> None:
+    outcome = trained.first
+
+    assert outcome.verdict.passed
+    assert outcome.parity.ok
+    assert outcome.test.window.pr_auc > 5 * outcome.test.window.prevalence
+    assert outcome.test.window.f1 > 2 * outcome.test.window.always_yes_f1
+    assert outcome.test.event.recall > 0.5
+    assert outcome.aliases == ("challenger", "champion")
+
+
+def test_the_same_lake_gives_the_same_bytes_and_an_equal_challenger(trained: Trained) -> None:
+    again = retrain(trained.settings)
+
+    assert again.sha256 == trained.first.sha256
+    assert again.verdict.difference_bound == 0
+    assert again.champion == again.test
+    assert (again.version, again.aliases) == (2, ("challenger",))
+    tracking = Tracking(trained.settings.tracking)
+    champion = tracking.champion("foreshock")
+    assert champion is not None
+    assert champion.number == 1
+    assert tracking.promote("foreshock").number == 2
+
+
+def test_lead_time_interval_and_alarms_are_of_test_machines_failures(trained: Trained) -> None:
+    settings = trained.settings
+    examples = examples_of(Lake(settings.lake), settings.cut, horizon_h=settings.horizon_h)
+    test = split_machines(examples.machines).test
+    rows = np.isin(np.array(examples.machines)[examples.machine], test)
+    model = Model.load(resolve("models:/foreshock/1", settings.tracking))
+    scored = model.run(examples.windows[rows])
+
+    alarms = scored.margin >= model.spec.threshold_margin
+
+    assert np.count_nonzero(alarms & examples.label[rows]) == round(
+        trained.first.test.window.recall * trained.first.test.window.positives
+    )
+    lead = scored.lead_time[alarms]
+    assert (np.diff(lead, axis=1) >= 0).all()
+    assert (lead >= 0).all()
+
+
+def test_a_refusal_is_no_error_and_the_json_says_why(trained: Trained, tmp_path: Path) -> None:
+    settings, report = trained.settings, tmp_path / "report.json"
+    # The champion reads windows of 48 samples, so a challenger of 24 cannot be compared with it.
+    arguments = ["retrain", "--lake", settings.lake, "--tracking", str(settings.tracking)]
+
+    done = CliRunner().invoke(
+        cli, [*arguments, "--length", "24", "--report", str(report), "--json"]
+    )
+
+    assert done.exit_code == 0, done.output
+    assert "foreshock was not promoted because it cannot be compared with champion" in done.stderr
+    outcome = json.loads(done.stdout)
+    assert json.loads(report.read_text()) == outcome
+    assert not outcome["verdict"]["passed"]
+    assert (outcome["version"], outcome["alias"], outcome["promoted"]) == (None, None, False)
+    assert outcome["baseline"]["always_no_f1"] == 0
+    assert set(outcome["metrics"]) >= {"f1", "fpr", "roc_auc", "pr_auc", "event_recall"}
+
+
+def test_what_is_not_registered_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"no mlflow\.db"):
+        resolve("models:/foreshock@champion", tmp_path)
+    with pytest.raises(TrackingError, match="nobody"):
+        resolve("models:/nobody@champion", trained.settings.tracking)
+    with pytest.raises(TrackingError, match="NAME@ALIAS"):
+        resolve("foreshock", trained.settings.tracking)
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ForeshockError, match="stride"):
+        RetrainSettings(lake="lake", tracking=None, stride=0)  # type: ignore[arg-type]
