@@ -226,7 +226,7 @@ class _Wearing:
             sudden = step + _steps(self._life.exponential(PROCESS.sudden_mean_h))
             crossing, mode = self._crossing(step)
             end = min(crossing, sudden, service, self.steps)
-            self._wear_until(step, end, failing=mode if end == crossing else None)
+            self._wear_until(step, end, worn_out=end == crossing)
             if end >= self.steps:
                 break
             if end in (crossing, sudden):
@@ -242,7 +242,7 @@ class _Wearing:
         mode = int(np.argmin(first))
         return step + first[mode], mode
 
-    def _wear_until(self, step: int, end: int, failing: int | None) -> None:
+    def _wear_until(self, step: int, end: int, *, worn_out: bool) -> None:
         last = min(self.steps, end + 1)
         path = self._now[:, None] + np.cumsum(self.grow[:, step:last], axis=1)
         self.wear[:, step:last] = path
@@ -250,7 +250,7 @@ class _Wearing:
         self.limit[:, step:] = self._limit[:, None]
         if last > step:
             self._now = path[:, -1].copy()
-        if failing is None and last > end > step:
+        if not worn_out and last > end > step:
             # Stopped by something else than wear: the step at which it stands adds none.
             self._now = path[:, -2].copy()
             self.wear[:, end] = self._now
@@ -270,7 +270,7 @@ class _Wearing:
         self.running[step] = False
         end = self._stand(step + 1, PROCESS.maintenance_h)
         self._now = self._now * keeps
-        self.events.append(Event(step, "maintenance", "", f"wear kept {keeps:.2f}"))
+        self.events.append(Event(step, "maintenance", "", "planned"))
         return end
 
     def _stand(self, step: int, hours: float) -> int:
