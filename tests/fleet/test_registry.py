@@ -40,12 +40,14 @@ def fleet(*arguments: str) -> dict[str, Any]:
         [sys.executable, "-m", "foreshock", "fleet", *arguments, "--json"],
         capture_output=True,
         check=False,
-        timeout=100,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+# MLflow takes seconds to import, in each of three processes.
+@pytest.mark.timeout(300)
 def test_a_challenger_is_published_rolled_out_and_promoted(
     registry: Path, tmp_path: Path, model_a: bytes
 ) -> None:
