@@ -290,3 +290,13 @@ def test_a_broken_set_up_stops_the_target() -> None:
     assert done.returncode == 2
     assert "PYTHON=/bin/sh is not a CPython 3.11" in done.stderr
     assert "ruff" not in done.stdout
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_runs_in_ci(target: str) -> None:
+    by_way_of = {"run": ".venv/bin/python .ci/predict.py"}
+    steps = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+
+    assert any(step.startswith(by_way_of.get(target, f"make {target}")) for step in steps)
+    if target in by_way_of:
+        assert f'"make", "{target}"' in (ROOT / ".ci" / "predict.py").read_text("utf-8")
