@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from foreshock_plant.recorder import record
 from foreshock_rules.windows import Windower, WindowSpec
 from foreshock_trainer.examples import Examples, NoExamplesError, examples_of, tracks
 from foreshock_trainer.folder import ingest_folder
+from foreshock_trainer.labels import add_labels
 from foreshock_trainer.lake import Lake
+from foreshock_trainer.tables import columns_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +88,57 @@ def test_labels_lie_within_the_horizon_and_carry_their_mode(examples: Examples) 
 def test_a_lake_without_failures_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NoExamplesError, match="foreshock trainer labels add"):
         examples_of(Lake(tmp_path / "lake", create=True), SPEC, horizon_h=48)
+
+
+def test_work_orders_vouch_only_for_what_was_ingested_before_them(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake", create=True)
+    add_readings(lake, "1", "pump-1", "pump-2", "pump-3", hours=range(200))
+    add_label(lake, tmp_path, "pump-1,1970-01-01T00:00:00Z,installed,,")
+    add_label(lake, tmp_path, "pump-2,1970-01-05T04:00:00Z,failure,bearing_wear,")
+    add_readings(lake, "2", "pump-1", "pump-2", "pump-3", hours=range(200, 400))
+
+    seen = examples_of(lake, SPEC, horizon_h=48)
+
+    # pump-1 ran on, but 199 h was the last that its work orders can have known.
+    assert newest_h(seen, "pump-1") == 150
+    assert newest_h(seen, "pump-2") == 100
+    assert seen.end_ns[seen.label].min() == 52 * HOUR_NS
+    assert (seen.machines, seen.unknown_machines) == (("pump-1", "pump-2"), ("pump-3",))
+
+    add_label(lake, tmp_path, "pump-2,1970-01-05T10:00:00Z,repaired,bearing_wear,")
+    told_again = examples_of(lake, SPEC, horizon_h=48)
+    assert newest_h(told_again, "pump-1") == newest_h(told_again, "pump-2") == 350
+
+
+def newest_h(examples: Examples, machine: str) -> int:
+    rows = examples.machine == examples.machines.index(machine)
+    return int(examples.end_ns[rows].max()) // HOUR_NS
+
+
+def add_readings(lake: Lake, epoch: str, *machines: str, hours: range) -> None:
+    grid = [(m, c, h) for h in hours for m in machines for c in SPEC.channels]
+    rows = pa.table(
+        {
+            "site": ["hall"] * len(grid),
+            "gateway": ["gateway-1"] * len(grid),
+            "epoch": [epoch] * len(grid),
+            "seq": range(1, len(grid) + 1),
+            "machine": [m for m, _, _ in grid],
+            "time_ns": [h * HOUR_NS for _, _, h in grid],
+            "channel": [c for _, c, _ in grid],
+            "value": [float(h % 24) for _, _, h in grid],
+            "received_ns": [h * HOUR_NS for _, _, h in grid],
+            "flags": [0] * len(grid),
+        },
+        schema=columns_of("readings"),
+    )
+    lake.append("readings", rows, {f"gateway-1/{epoch}/readings": len(grid)})
+
+
+def add_label(lake: Lake, folder: Path, row: str) -> None:
+    file = folder / "events.csv"
+    file.write_text(f"machine,time,kind,mode,detail\n{row}\n", encoding="utf-8")
+    assert add_labels(lake, file).added == 1
 
 
 def test_progress_ends_at_the_number_of_machines(lake: Lake) -> None:

@@ -2,20 +2,32 @@
 
 The windows are cut by `foreshock_rules.windows`, from readings in the order in which the gateway
 saw them: they are the gateway's own, bit for bit. What a window's label is, `outcomes` decides.
+
+Work orders vouch only for what they cover. A machine without any row is left out: nobody says that
+it did not fail (an `installed` row does). Without an `observed_until` row a machine counts as
+observed up to the last reading that was in the lake when work orders were last told.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from foreshock_rules.windows import WindowSpec, windows_of
 from foreshock_trainer.evaluate import NS_PER_HOUR, Scored
-from foreshock_trainer.outcomes import Event, Fate, Outcomes, due_times, failures_of, outcomes
+from foreshock_trainer.outcomes import (
+    KINDS,
+    Event,
+    Fate,
+    Outcomes,
+    due_times,
+    failures_of,
+    outcomes,
+)
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
@@ -33,6 +45,7 @@ if TYPE_CHECKING:
 
 MACHINES_AT_ONCE: Final = 64
 """How many machines' readings are in memory at a time."""
+COLUMNS: Final = ("time_ns", "value", "ingested_ns")
 
 Progress = Callable[[int, int], object]
 """Told how many of how many machines are done."""
@@ -46,13 +59,31 @@ class NoExamplesError(ForeshockError):
 class Track:
     """One machine's readings in arrival order, with channels as columns of the window.
 
-    `channel` int64[n]; `time_ns` int64[n]; `value` float32[n].
+    `channel` int64[n]; `time_ns` int64[n]; `value` float32[n]; `ingested_ns` int64[n].
     """
 
     machine: str
     channel: Int64
     time_ns: Int64
     value: Float32
+    ingested_ns: Int64
+
+    def newest_ns(self, told_ns: int) -> int:
+        """Return the newest source time among readings ingested by `told_ns`; 0 without any."""
+        return int(self.time_ns[self.ingested_ns <= told_ns].max(initial=0))
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrders:
+    """What is known of every machine, in order of time, and when it was last told (ingest time)."""
+
+    events: Mapping[str, Sequence[Event]]
+    told_ns: int
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The failure modes there are, sorted."""
+        return tuple(sorted({e.mode for rows in self.events.values() for e in failures_of(rows)}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +93,7 @@ class Examples:
     `windows` float32[N, T, C]; `end_ns` int64[N]; `machine` int64[N] indexes `machines`; `label`
     bool[N]; `failure_ns` int64[N], 0 where no failure ended this life; `mode` int64[N] indexes
     `modes`, -1 likewise; `mixed` bool[N] (see `outcomes`). `dropped` counts
-    the windows without a known outcome, by reason.
+    the windows without a known outcome, by reason; `unknown_machines` had no work orders at all.
     """
 
     windows: Float32
@@ -75,6 +106,7 @@ class Examples:
     machines: tuple[str, ...]
     modes: tuple[str, ...]
     dropped: Mapping[str, int]
+    unknown_machines: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.end_ns)
@@ -87,13 +119,12 @@ class Examples:
 
     def take(self, chosen: Bool) -> Examples:
         """Return the chosen windows (bool[N]); names and counts stay."""
-        columns = {
+        columns: dict[str, Any] = {
             f.name: value[chosen]
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), np.ndarray)
         }
-        rest = {"machines": self.machines, "modes": self.modes, "dropped": self.dropped}
-        return Examples(**columns, **rest)  # type: ignore[arg-type] # columns by name
+        return replace(self, **columns)
 
     def scored(self, score: npt.NDArray[np.floating[Any]]) -> Scored:
         """Return these windows with a model's scores, for `evaluate`."""
@@ -110,36 +141,41 @@ def examples_of(
     Raises:
         NoExamplesError: no readings of these channels, no failure, or no window with an outcome.
     """
-    events = events_by_machine(lake)
-    modes = tuple(sorted({e.mode for rows in events.values() for e in failures_of(rows)}))
-    if not modes:
+    orders = work_orders(lake)
+    if not orders.modes:
         raise NoExamplesError(
             "the lake holds no failure: import work orders with `foreshock trainer labels add`"
         )
-    machines = tuple(lake.machines())
+    there = lake.machines()
+    machines = tuple(name for name in there if name in orders.events)
     parts = []
     for done, track in enumerate(tracks(lake, machines, spec.channels), start=1):
-        parts.append(_of_machine(track, spec, events.get(track.machine, ()), modes, horizon_h))
+        parts.append(_of_machine(track, spec, orders, horizon_h))
         if progress:
             progress(done, len(machines))
-    return _joined(parts, machines, modes, spec)
+    joined = _joined(parts, machines, orders.modes, spec)
+    return replace(joined, unknown_machines=tuple(sorted(set(there) - set(machines))))
 
 
-def events_by_machine(lake: Lake) -> dict[str, list[Event]]:
-    """Return every machine's work orders in order of time."""
+def work_orders(lake: Lake) -> WorkOrders:
+    """Return every machine's work orders; other events (a gateway's) are none."""
     table = lake.events()
-    columns = (table[name].to_pylist() for name in ("machine", "time_ns", "kind", "mode"))
+    names = ("machine", "time_ns", "kind", "mode", "ingested_ns")
     found: dict[str, list[Event]] = {}
-    for machine, time_ns, kind, mode in zip(*columns, strict=True):
-        found.setdefault(machine, []).append(Event(time_ns, kind, mode or ""))
-    return found
+    told_ns = 0
+    for row in zip(*(table[name].to_pylist() for name in names), strict=True):
+        machine, time_ns, kind, mode, ingested_ns = row
+        if kind in KINDS:
+            found.setdefault(machine, []).append(Event(time_ns, kind, mode or ""))
+            told_ns = max(told_ns, ingested_ns)
+    return WorkOrders(found, told_ns)
 
 
 def tracks(lake: Lake, machines: Sequence[str], channels: Sequence[str]) -> Iterator[Track]:
     """Yield each machine's readings of the given channels, machines in the order given."""
     for start in range(0, len(machines), MACHINES_AT_ONCE):
         some = machines[start : start + MACHINES_AT_ONCE]
-        table = lake.readings(some, columns=("machine", "channel", "time_ns", "value"))
+        table = lake.readings(some, columns=("machine", "channel", *COLUMNS))
         yield from _split(table.combine_chunks(), some, channels)
 
 
@@ -147,12 +183,12 @@ def _split(table: pa.Table, machines: Sequence[str], channels: Sequence[str]) ->
     machine, channel = _codes(table, "machine", machines), _codes(table, "channel", channels)
     known = channel >= 0
     machine, channel = machine[known], channel[known]
-    time_ns, value = (table[name].to_numpy()[known] for name in ("time_ns", "value"))
+    time_ns, value, ingested_ns = (table[name].to_numpy()[known] for name in COLUMNS)
     order = np.argsort(machine, kind="stable")
     borders = np.searchsorted(machine[order], np.arange(len(machines) + 1))
     for i, name in enumerate(machines):
         rows = order[borders[i] : borders[i + 1]]
-        yield Track(name, channel[rows], time_ns[rows], value[rows])
+        yield Track(name, channel[rows], time_ns[rows], value[rows], ingested_ns[rows])
 
 
 def _codes(table: pa.Table, column: str, names: Sequence[str]) -> Int64:
@@ -177,13 +213,8 @@ class _Part:
     dropped: Counter[str]
 
 
-def _of_machine(
-    track: Track,
-    spec: WindowSpec,
-    events: Sequence[Event],
-    modes: tuple[str, ...],
-    horizon_h: float,
-) -> _Part:
+def _of_machine(track: Track, spec: WindowSpec, orders: WorkOrders, horizon_h: float) -> _Part:
+    events = orders.events[track.machine]
     end_ns, windows = windows_of(spec, track.channel, track.time_ns, track.value)
     seen = outcomes(
         end_ns,
@@ -191,9 +222,9 @@ def _of_machine(
         events,
         length_ns=spec.length * spec.period_ns,
         horizon_ns=round(horizon_h * NS_PER_HOUR),
-        last_reading_ns=int(track.time_ns.max(initial=0)),
+        last_reading_ns=track.newest_ns(orders.told_ns),
     )
-    mode_of = np.array([*(modes.index(e.mode) for e in failures_of(events)), -1], np.int64)
+    mode_of = np.array([*(orders.modes.index(e.mode) for e in failures_of(events)), -1], np.int64)
     keep = seen.fate <= Fate.MIXED
     dropped = Counter(Fate(fate).name.lower() for fate in seen.fate[~keep])
     return _Part(windows[keep], end_ns[keep], seen.take(keep), mode_of[seen.failure[keep]], dropped)
@@ -205,8 +236,9 @@ def _joined(
     counts = [len(part.end_ns) for part in parts]
     if not sum(counts):
         raise NoExamplesError(
-            f"no window of the lake's {len(machines)} machines has a known outcome: the lake needs "
-            f"readings of {', '.join(spec.channels)} that go on for longer than the horizon"
+            f"no window of {len(machines)} machines has a known outcome: the lake needs readings "
+            f"of {', '.join(spec.channels)} for longer than the horizon, and work orders told "
+            "after them, or with an observed_until row"
         )
     return Examples(
         windows=np.concatenate([part.windows for part in parts]),

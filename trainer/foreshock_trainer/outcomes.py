@@ -37,6 +37,8 @@ FAILURE: Final = "failure"
 INTERVENTIONS: Final = frozenset({"maintenance", "repaired", "installed"})
 RESTARTS: Final = frozenset({"repaired", "installed"})
 OBSERVED_UNTIL: Final = "observed_until"
+KINDS: Final = INTERVENTIONS | {FAILURE, OBSERVED_UNTIL}
+"""Events that are work orders."""
 NEVER_NS: Final = np.iinfo(np.int64).max
 
 

@@ -122,6 +122,7 @@ class _Gathered:
             "windows": len(examples),
             "positive_windows": int(np.count_nonzero(examples.label)),
             "mixed_windows": int(np.count_nonzero(examples.mixed)),
+            "machines_without_work_orders": len(examples.unknown_machines),
             **{f"dropped_{reason}": n for reason, n in sorted(examples.dropped.items())},
             "train_machines": len(split.train),
             "validation_machines": len(split.validation),
