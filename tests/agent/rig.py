@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -72,9 +73,9 @@ interval_s = 0.2
 messages = 10
 
 [uplink]
-batch_records = 50
-resend_s = 0.5
-resend_max_s = 1.0
+batch_records = 100
+resend_s = 0.2
+resend_max_s = 0.5
 
 [alarms]
 off_delay_s = 600
@@ -130,7 +131,7 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = DEAD
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 class TestClock:
@@ -279,6 +280,22 @@ class Agent:
     def ledger(self) -> Ledger:
         """What its database holds."""
         return Ledger.read(self.settings.database)
+
+    @property
+    def stored(self) -> int:
+        """How many readings it has committed; cheap enough to poll."""
+        with closing(self._db()) as db:
+            row = db.execute("SELECT value FROM accounts WHERE name = 'readings.stored'").fetchone()
+        return int(row[0]) if row else 0
+
+    @property
+    def pending(self) -> int:
+        """How many records wait to go up."""
+        with closing(self._db()) as db:
+            return sum(pending_records(db).values())
+
+    def _db(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self.settings.database}?mode=ro", uri=True, timeout=10)
 
     @property
     def running(self) -> bool:

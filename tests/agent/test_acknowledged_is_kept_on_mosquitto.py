@@ -82,10 +82,6 @@ def uninterrupted(folder: Path, model: bytes, sent: list[Message]) -> list[tuple
     return scores
 
 
-def stored(agent: Agent) -> int:
-    return agent.ledger.accounts.get("readings.stored", 0)
-
-
 @pytest.mark.needs("mosquitto")
 def test_killed_five_times_under_load_it_has_stored_and_scored_all_once(
     tmp_path: Path, local: Broker, model_bytes: bytes
@@ -98,15 +94,15 @@ def test_killed_five_times_under_load_it_has_stored_and_scored_all_once(
         plant = Plant(client)
         plant.start()
         for _ in range(KILLS):
-            goal = stored(agent) + dice.randrange(60)
-            wait_for(partial(lambda goal: stored(agent) > goal, goal), "the agent to store")
+            goal = agent.stored + dice.randrange(60)
+            wait_for(partial(lambda goal: agent.stored > goal, goal), "the agent to store")
             time.sleep(dice.uniform(0, 0.05))  # where in the commit cycle it dies
             agent.kill()
             assert agent.ledger.broken == []
             agent.start()
         plant.stopping.set()
         plant.join()
-        wait_for(lambda: stored(agent) >= len(plant.published), "all readings")
+        wait_for(lambda: agent.stored >= len(plant.published), "all readings")
         assert agent.stop() == 0
     ledger = agent.ledger
     assert set(ledger.readings) == plant.published
@@ -129,7 +125,7 @@ def test_what_came_while_the_agent_was_away_is_there_when_it_returns(
         wait_for(lambda: not online(client), "the agent's goodbye")
         client.publish_all([("plant/pump-1/sample", healthy(1, slot)) for slot in range(500)])
         agent.start()
-        wait_for(lambda: len(agent.ledger.readings) == 1000, "all readings")
+        wait_for(lambda: agent.stored == 1000, "all readings")
         assert agent.stop() == 0
     assert agent.ledger.broken == []
 
@@ -145,7 +141,7 @@ def test_a_broker_that_restarts_in_order_costs_nothing(tmp_path: Path, local: Br
             )
             local.restart()
             wait_for(client.paho.is_connected, "the publisher's return")
-        wait_for(lambda: len(agent.ledger.readings) == 600, "all readings")
+        wait_for(lambda: agent.stored == 600, "all readings")
         assert agent.stop() == 0
     assert agent.ledger.broken == []
 
@@ -171,7 +167,7 @@ def test_poison_never_stops_the_stream(tmp_path: Path, local: Broker) -> None:
             [(f"{AT.root}/machines/pump-1/alarm/command", one) for one in poison[:3]]
         )
         client.publish_all([("plant/pump-1/sample", healthy(1, 0))])
-        wait_for(lambda: len(agent.ledger.readings) == 2, "the good reading")
+        wait_for(lambda: agent.stored == 2, "the good reading")
         assert agent.running
         assert agent.stop() == 0
     ledger = agent.ledger
