@@ -7,6 +7,7 @@ import pytest
 from foreshock_wire import topics
 from foreshock_wire.messages import Alarm, AlarmAction, AlarmCommand, AlarmState
 from foreshock_wire.model import Model
+from foreshock_wire.topics import Stream
 from tests.agent.rig import AT, Agent, Client, alarming, online, sample, wait_for, write_settings
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def test_an_alarm_with_its_reason_is_retained_obeys_and_outlives_a_kill(
         client.publish_all(("plant/pump-1/sample", one) for one in alarming(model))
         wait_for(lambda: TOPIC in client.latest, "the alarm")
         alarm = Alarm.from_bytes(client.latest[TOPIC])
-        assert len(agent.ledger.scores) == 1, "the alarm came before its commit"
+        assert agent.ledger.pending[Stream.ALARMS] == 1, "the alarm came before its commit"
         assert alarm.state is AlarmState.UNACKNOWLEDGED
         assert alarm.source == "model"
         assert alarm.model == sha256

@@ -32,13 +32,16 @@ if TYPE_CHECKING:
     from foreshock.brokers import Broker
 
 
+LABELS = ("unit", "outcome", "reason")
+
+
 def scrape(port: int) -> dict[tuple[str, ...], float]:
     status, text = get(port, "/metrics")
     assert status == 200
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (one.name, *(one.labels[name] for name in LABELS if name in one.labels)): one.value
         for family in text_string_to_metric_families(text)
-        for sample in family.samples
+        for one in family.samples
     }
 
 
