@@ -367,6 +367,13 @@ def test_a_report_before_any_directive_tells_the_model(rig: Rig) -> None:
     ]
 
 
+def test_a_report_is_repeated_for_a_centre_that_listens_late(rig: Rig) -> None:
+    assert rig.updater is not None
+    rig.updater.report()
+    _until(lambda: len(rig.centre.reports) >= 2)
+    assert rig.centre.reports[0] == rig.centre.reports[1]
+
+
 def _until(holds: Callable[[], bool], timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():

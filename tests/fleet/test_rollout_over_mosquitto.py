@@ -49,6 +49,16 @@ def test_two_models_one_after_the_other_reach_every_gateway(
         assert models == dict.fromkeys(names, sha_of(data))
 
 
+def test_a_gateway_that_reported_before_anybody_listened_becomes_known(
+    fleet: Fleet, edges: Edges, broker: MosquittoBroker
+) -> None:
+    edges("gw-1")
+    log = broker.log
+    wait_until(lambda: "edge-north-gw-1" in log.read_text(), "the gateway is connected")
+    fleet.serve()
+    wait_until(lambda: "gw-1" in fleet.gateways(), "the gateway is known")
+
+
 def test_a_silent_gateway_is_no_success(fleet: Fleet, edges: Edges, model_a: bytes) -> None:
     fleet.serve()
     edges("gw-1")

@@ -8,7 +8,9 @@ middle takes the (retained) directive again and goes on from the blocks it has.
 from __future__ import annotations
 
 import logging
+import math
 import queue
+import random
 import threading
 import time
 from dataclasses import dataclass
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_S: Final = 1.0
+FIRST_BEAT_S: Final = 2.0
+LONGEST_BEAT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 5.0
 INBOX: Final = 256
 
@@ -97,6 +101,7 @@ class Updater:
         self._next: _Wanted | None = None
         self._told = store.last_outcome()
         self._busy = False
+        self._beat_at_s, self._beat_wait_s = math.inf, FIRST_BEAT_S
         self._reconnected = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="updater", daemon=True)
@@ -122,8 +127,23 @@ class Updater:
         self._put(_Block(topic, bytes(payload)))
 
     def report(self) -> None:
-        """Tell the centre where this gateway is; call it at each connection to the cloud."""
+        """Tell the centre where this gateway is; call it at each connection to the cloud.
+
+        It is repeated after 2 s, then less and less often, at least once a minute or so.
+        """
         self._reconnected.set()
+        self._beat_wait_s = FIRST_BEAT_S
+        self._beat_at_s = time.monotonic() + FIRST_BEAT_S
+        self._tell()
+
+    def _beat(self) -> None:
+        """Say it again, less and less often: nobody may have listened yet."""
+        now_s = time.monotonic()
+        if now_s < self._beat_at_s:
+            return
+        self._beat_wait_s = min(2 * self._beat_wait_s, LONGEST_BEAT_S)
+        # Jitter: a fleet that connected together must not report together for ever.
+        self._beat_at_s = now_s + self._beat_wait_s * random.uniform(0.75, 1.25)  # noqa: S311
         self._tell()
 
     def _tell(self) -> None:
@@ -163,6 +183,7 @@ class Updater:
 
     def _receive(self, wait_s: float, download: Download | None = None) -> None:
         """Take the next thing that came, waiting up to `wait_s` for it."""
+        self._beat()
         try:
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
         except queue.Empty:
