@@ -1,9 +1,10 @@
 """The perfect observer: a particle filter that knows the plant's process, parameters and classes.
 
-It sees the delivered sensor values and the work orders so far, and is told what no real observer
-knows: the true load and weather up to now, and the wear at the start. So its figure is an upper
-bound. Sensor offsets are marginalised exactly (a Kalman filter per particle; Doucet et al. 2000,
-Rao-Blackwellised filtering), so particles carry wear and onset only.
+It sees the delivered sensor values, and is told what no real observer knows: the true load and
+weather up to now, and the true wear whenever a machine starts after a standstill, as if an
+inspection had measured it. So its figure is an upper bound. Sensor offsets are marginalised exactly
+(a Kalman filter per particle; Doucet et al. 2000, Rao-Blackwellised particle filtering), so
+particles carry wear and onset only.
 """
 
 from __future__ import annotations
@@ -22,21 +23,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 FUTURES: Final = 16
 """Sampled load paths per prediction."""
 REFRESH: Final = 8
 """Steps between two draws of what no sensor has shown yet."""
 SOON_H: Final = 12.0
-"""Half of those draws fall within this reach, so that a fault's beginning finds particles."""
+"""Part of those draws falls within this reach, so that a fault's beginning finds particles."""
+SOON_SHARE: Final = 0.5
 POOR: Final = 0.2
 """Effective share of particles below which they are drawn again."""
 FRESH: Final = 0
 """No sensor has shown this component's wear: its onset is still the prior's."""
-MENDED: Final = 1
-"""Maintenance hid it again: the share of wear that was kept is still the prior's."""
-SEEN: Final = 2
+SEEN: Final = 1
 """Its wear shows."""
 _MODES: Final = tuple(MODES.values())
 _OFFSET_VARIANCE: Final = np.square(np.array(PROCESS.offset))
@@ -64,18 +63,12 @@ class _Filter:
         self.load = np.stack([life.load for life in lives])
         self.ambient = np.stack([life.ambient for life in lives])
         self.running = np.stack([life.running for life in lives])
-        start = [int(np.argmax(life.running)) for life in lives]
-        worn = np.stack([life.wear[:, k] for life, k in zip(lives, start, strict=True)], axis=1)
-        known = np.stack([life.onset[:, k] for life, k in zip(lives, start, strict=True)], axis=1)
-        self.wear, known = np.repeat(worn[..., None], particles, axis=2), known[..., None]
+        self.wear, self.onset = np.zeros((2, len(_MODES), *self.shape))
         self.peak = self.wear.copy()
-        self.state = np.where(self.wear > known, SEEN, FRESH)
-        self.onset = np.where(self.state == SEEN, known, np.inf)
-        self.low, self.high = np.zeros_like(self.wear), np.zeros_like(self.wear)
+        self.state = np.zeros(self.wear.shape, dtype=np.int64)
         self.log_weight = np.zeros(self.shape)
         self.mean = np.zeros((len(CHANNELS), *self.shape))
         self.variance = np.tile(_OFFSET_VARIANCE[:, None], (1, len(lives)))
-        self.events = _by_step(lives)
 
     def run(self, gaussian: Floats) -> Floats:
         """Walk through all steps."""
@@ -84,32 +77,25 @@ class _Filter:
         for k in range(steps):
             if k % STRIDE == 0:
                 said[:, k] = self._predict(k)
-            for machine, kind, mode in self.events.get(k, ()):
-                self._work_order(machine, kind, mode)
             if k % REFRESH == 0:
                 self._refresh()
             self._wear(k)
+            for n in np.flatnonzero(self.running[:, k] & ~self.running[:, k - 1] | (k == 0)):
+                self._inspect(int(n), k)
             self._update(k, gaussian[:, k])
             self._resample()
         return said
 
-    def _work_order(self, n: int, kind: str, name: str) -> None:
-        if kind == "maintenance":
-            self._maintained(n)
-        for m, mode in enumerate(_MODES):
-            if kind == "failure" and mode.name == name:
-                self.wear[m, n] = self.peak[m, n] = 0.0
-                self.state[m, n], self.onset[m, n] = FRESH, np.inf
-                self._refresh_machine(n)
-
-    def _maintained(self, n: int) -> None:
-        """Wear drops by an unknown share; what was seen before may be hidden again."""
-        least, most = PROCESS.maintenance_keeps
-        wear, onset = self.wear[:, n], self.onset[:, n]
-        self.low[:, n], self.high[:, n] = least * wear - onset, most * wear - onset
-        self.wear[:, n] = wear * self.rng.uniform(least, most, self.shape[1])
-        hidden = (self.state[:, n] != FRESH) & (self.wear[:, n] < onset)
-        self.state[:, n] = np.where(hidden, MENDED, self.state[:, n])
+    def _inspect(self, n: int, k: int) -> None:
+        """Take the true wear; an onset is known once a sensor has shown that it was passed."""
+        life = self.lives[n]
+        for m in range(len(_MODES)):
+            renewed = np.flatnonzero(np.diff(life.onset[m, : k + 1]))
+            since = int(renewed[-1]) + 1 if len(renewed) else 0
+            peak, onset = life.wear[m, since : k + 1].max(), life.onset[m, k]
+            self.wear[m, n], self.peak[m, n], self.onset[m, n] = life.wear[m, k], peak, onset
+            self.state[m, n] = SEEN if peak > onset else FRESH
+        self._refresh_machine(n)
 
     def _wear(self, k: int) -> None:
         on = self.running[:, k]
@@ -118,8 +104,7 @@ class _Filter:
             shape = np.broadcast_to(wear_rate(mode, load), (int(on.sum()), self.shape[1]))
             jump = self.rng.gamma(shape * STEP_H / mode.jump_h, mode.jump_h)
             before = self._survives(mode, self.wear[m, on] - self.onset[m, on])
-            for moved in (self.wear, self.low, self.high):
-                moved[m, on] += jump
+            self.wear[m, on] += jump
             after = self._survives(mode, self.wear[m, on] - self.onset[m, on])
             self.log_weight[on] += np.log(np.maximum(after, 1e-30) / np.maximum(before, 1e-30))
 
@@ -173,7 +158,7 @@ class _Filter:
 
     def _refresh_machine(self, n: int) -> None:
         weight = _normal(self.log_weight[n])
-        kind = (self.state[:, n] * 3 ** np.arange(len(_MODES))[:, None]).sum(axis=0)
+        kind = (self.state[:, n] * 2 ** np.arange(len(_MODES))[:, None]).sum(axis=0)
         for which in np.unique(kind):
             group = np.flatnonzero(kind == which)
             total = weight[group].sum()
@@ -191,14 +176,10 @@ class _Filter:
                 onset, weight = _onsets(mode, self.wear[at], self.peak[at], self.rng)
                 self.onset[at] = onset
                 ratio *= weight
-            elif self.state[m, n, group[0]] == MENDED:
-                progress, weight = _progress(self.low[at], self.high[at], self.rng)
-                self.wear[at] = self.onset[at] + progress
-                ratio *= weight
         return ratio
 
     def _copy(self, n: int, to: Ints, source: Ints) -> None:
-        for state in (self.wear, self.onset, self.peak, self.low, self.high, self.state, self.mean):
+        for state in (self.wear, self.onset, self.peak, self.state, self.mean):
             state[:, n, to] = state[:, n, source]
 
     def _predict(self, k: int) -> Floats:
@@ -245,38 +226,13 @@ def _systematic(weight: Floats, rng: np.random.Generator) -> Ints:
 def _onsets(
     mode: FailureMode, wear: Floats, peak: Floats, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return onsets beyond the `peak` of wear, half of them soon, and importance weights."""
+    """Return onsets beyond the `peak` of wear, part of them soon, and importance weights."""
     scale, shape = mode.onset_h, mode.onset_shape
     base = (peak / scale) ** shape
     onset = scale * (base + rng.exponential(size=wear.shape)) ** (1 / shape)
     room = wear + SOON_H - peak
-    soon = _half(wear.shape, rng) & (room > 0)
+    soon = (rng.random(wear.shape) < SOON_SHARE) & (room > 0)
     onset = np.where(soon, peak + room * rng.random(wear.shape), onset)
     prior = shape / scale * (onset / scale) ** (shape - 1) * np.exp(base - (onset / scale) ** shape)
     near = (onset < peak + room) / np.maximum(room, 1e-9)
-    return onset, np.where(room > 0, prior / (0.5 * prior + 0.5 * near), 1.0)
-
-
-def _half(shape: tuple[int, ...], rng: np.random.Generator) -> Bools:
-    return rng.random(shape) < 0.5  # noqa: PLR2004 - half
-
-
-def _progress(low: Floats, high: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return progress (below 0: still hidden) after maintenance, and importance weights."""
-    top = np.minimum(high, 0.0)
-    bottom = np.maximum(low, -SOON_H)
-    low = np.minimum(low, top - 1e-6)
-    soon = _half(low.shape, rng) & (bottom < top)
-    start = np.where(soon, bottom, low)
-    progress = start + (top - start) * rng.random(low.shape)
-    prior = 1.0 / (top - low)
-    near = (progress > bottom) / np.maximum(top - bottom, 1e-9)
-    return progress, np.where(bottom < top, prior / (0.5 * prior + 0.5 * near), 1.0)
-
-
-def _by_step(lives: Sequence[Life]) -> dict[int, list[tuple[int, str, str]]]:
-    found: dict[int, list[tuple[int, str, str]]] = {}
-    for n, life in enumerate(lives):
-        for event in life.events:
-            found.setdefault(event.step, []).append((n, event.kind, event.mode))
-    return found
+    return onset, np.where(room > 0, prior / ((1 - SOON_SHARE) * prior + SOON_SHARE * near), 1.0)
