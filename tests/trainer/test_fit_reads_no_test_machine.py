@@ -1,0 +1,132 @@
+"""Training reads training machines, calibration reads validation machines, and that is all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from foreshock_trainer.evaluate import NS_PER_HOUR
+from foreshock_trainer.examples import Examples
+from foreshock_trainer.fit import FitError, FitSettings, Fitted, fit
+from foreshock_trainer.splits import Split, SplitError, rows_of
+
+HORIZON_H = 48.0
+MACHINES, WINDOWS, STEP_H = 30, 100, 2
+SETTINGS = FitSettings(rounds=30, mode_rounds=10, lead_time_rounds=20)
+NAMES = tuple(f"pump-{i:02d}" for i in range(MACHINES))
+SPLIT = Split(NAMES[:16], NAMES[16:24], NAMES[24:])
+
+
+def fleet(seed: int = 0) -> tuple[npt.NDArray[np.float32], Examples]:
+    """Machines that fail after their last window, and show it in features 0 (how soon) and 1."""
+    rng = np.random.default_rng(seed)
+    machine = np.repeat(np.arange(MACHINES), WINDOWS)
+    lead_h = np.tile(np.arange(WINDOWS, 0, -1) * float(STEP_H), MACHINES)
+    end_ns = np.tile(np.arange(WINDOWS), MACHINES) * STEP_H * NS_PER_HOUR
+    mode = machine % 2
+    features = rng.normal(0, 1, (len(machine), 5)).astype(np.float32)
+    features[:, 0] += np.exp(-lead_h / HORIZON_H) * 8
+    features[:, 1] += mode * 4
+    examples = Examples(
+        windows=np.zeros((len(machine), 1, 1), np.float32),
+        end_ns=end_ns,
+        machine=machine,
+        label=lead_h <= HORIZON_H,
+        failure_ns=end_ns + np.rint(lead_h * NS_PER_HOUR).astype(np.int64),
+        mode=mode,
+        mixed=np.zeros(len(machine), np.bool_),
+        machines=NAMES,
+        modes=("bearing_wear", "cooling_loss"),
+        dropped={},
+    )
+    return features, examples
+
+
+def trained(features: npt.NDArray[np.float32], examples: Examples) -> Fitted:
+    return fit(features, examples, SPLIT, HORIZON_H, SETTINGS)
+
+
+def fingerprint(fitted: Fitted) -> tuple[object, ...]:
+    heads = fitted.heads
+    assert heads.modes is not None
+    assert heads.lead_time is not None
+    return (
+        bytes(heads.fault.save_raw("json")),
+        bytes(heads.modes.save_raw("json")),
+        bytes(heads.lead_time.save_raw("json")),
+        heads.lead_time_shift,
+        fitted.calibration,
+        fitted.threshold_margin,
+        fitted.novelty.median.tobytes(),
+        fitted.novelty.scale.tobytes(),
+        fitted.validation,
+    )
+
+
+def test_nothing_of_the_test_machines_reaches_the_model() -> None:
+    features, examples = fleet()
+    spoilt, other = features.copy(), replace(examples, label=examples.label.copy())
+    test = rows_of(examples.machine, examples.machines, SPLIT.test)
+    spoilt[test] = np.random.default_rng(9).normal(50, 9, spoilt[test].shape)
+    other.label[test] = ~other.label[test]
+    other.failure_ns[test] += NS_PER_HOUR
+    other.mode[test] = 0
+
+    assert fingerprint(trained(features, examples)) == fingerprint(trained(spoilt, other))
+
+
+def test_validation_machines_move_the_threshold_but_no_tree_of_the_other_heads() -> None:
+    features, examples = fleet()
+    shifted = features.copy()
+    shifted[rows_of(examples.machine, examples.machines, SPLIT.validation), 0] += 1
+
+    before, after = trained(features, examples), trained(shifted, examples)
+
+    assert before.threshold_margin != after.threshold_margin
+    assert fingerprint(before)[1:3] == fingerprint(after)[1:3]
+
+
+def test_it_learns_what_is_there_and_keeps_the_cap_on_validation() -> None:
+    features, examples = fleet()
+
+    fitted = trained(features, examples)
+
+    assert fitted.validation.fpr < SETTINGS.max_fpr
+    assert fitted.validation.f1 > 0.6 > fitted.validation.always_yes_f1
+    assert fitted.modes == ("bearing_wear", "cooling_loss")
+    assert not examples.label[fitted.healthy].any()
+
+
+def test_features_without_a_signal_end_at_chance() -> None:
+    features, examples = fleet()
+    noise = np.random.default_rng(2).normal(0, 1, features.shape).astype(np.float32)
+
+    seen = trained(noise, examples).validation
+
+    assert seen.roc_auc == pytest.approx(0.5, abs=0.1)
+    assert seen.pr_auc < 1.5 * seen.prevalence
+
+
+def test_a_fleet_with_one_failure_mode_needs_no_mode_head() -> None:
+    features, examples = fleet()
+
+    fitted = trained(features, replace(examples, mode=np.zeros_like(examples.mode)))
+
+    assert fitted.heads.modes is None
+    assert fitted.modes == ("bearing_wear",)
+
+
+def test_training_machines_that_never_failed_are_refused() -> None:
+    features, examples = fleet()
+    train = rows_of(examples.machine, examples.machines, SPLIT.train)
+
+    with pytest.raises(FitError, match="none of the 16 training machines failed"):
+        trained(features, replace(examples, label=examples.label & ~train))
+
+
+def test_a_machine_on_both_sides_never_gets_as_far_as_training() -> None:
+    with pytest.raises(SplitError, match="pump-15"):
+        Split(NAMES[:16], NAMES[15:24], NAMES[24:])
