@@ -99,18 +99,23 @@ VALUES = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 @st.composite
 def any_arrivals(draw: st.DrawFn, spec: WindowSpec, max_size: int = 60) -> list[Arrival]:
-    """Readings at any time in any order: repeated, late by any amount, with gaps and jumps."""
-    origin = draw(ORIGINS)
-    times = st.integers(0, 300) | st.integers(0, 3000)
-    rows = draw(
-        st.lists(
-            st.tuples(st.integers(0, len(spec.channels) - 1), times, VALUES), max_size=max_size
-        )
-    )
-    steady = draw(st.booleans())  # a drift forward, as real plants have, makes more windows due
+    """Readings at any time in any order: repeated, late by any amount, with gaps and jumps.
+
+    Either scattered at random, or as a plant sends them: about one a slot and channel, each some
+    slots early or late, so that windows are full and late readings fall into them.
+    """
+    origin, period = draw(ORIGINS), spec.period_ns
+    channels = st.integers(0, len(spec.channels) - 1)
+    if draw(st.booleans()):
+        scattered = st.integers(0, 300) | st.integers(0, 3000)
+        rows = draw(st.lists(st.tuples(channels, scattered, VALUES), max_size=max_size))
+        return [Arrival(channel, origin + time, value) for channel, time, value in rows]
+    early_or_late = st.integers(0, 2 * period) | st.integers(-8 * period, 2 * period)
+    rows = draw(st.lists(st.tuples(channels, early_or_late, VALUES), min_size=5, max_size=max_size))
+    start = origin + 8 * period
     return [
-        Arrival(channel, origin + time + (i * spec.period_ns if steady else 0), value)
-        for i, (channel, time, value) in enumerate(rows)
+        Arrival(channel, start + i * period // len(spec.channels) + shift, value)
+        for i, (channel, shift, value) in enumerate(rows)
     ]
 
 
