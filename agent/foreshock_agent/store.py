@@ -77,6 +77,7 @@ def _lock(path: Path) -> IO[bytes]:
         StoreError: another agent runs on it, or it cannot be written.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("wb")
     except OSError as error:
         raise StoreError(f"data folder {path.parent}: {error.strerror}") from None
@@ -111,7 +112,6 @@ class Store:
     """The single writer of the agent's database."""
 
     def __init__(self, path: Path, now_ns: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as undo:
             self._lock = undo.enter_context(_lock(path.with_suffix(".lock")))
             self._db = undo.enter_context(closing(_migrated(path)))

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 AT: Final = Gateway("works", "gate-1")
 MINUTE_NS: Final = 60_000_000_000
 BEGIN_NS: Final = 1_704_067_200_000_000_000
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 60.0
 
 TOML: Final = """\
 site = "works"

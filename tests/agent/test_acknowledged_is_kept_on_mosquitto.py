@@ -83,6 +83,7 @@ def uninterrupted(folder: Path, model: bytes, sent: list[Message]) -> list[tuple
 
 
 @pytest.mark.needs("mosquitto")
+@pytest.mark.timeout(300)
 def test_killed_five_times_under_load_it_has_stored_and_scored_all_once(
     tmp_path: Path, local: Broker, model_bytes: bytes
 ) -> None:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from foreshock_agent.pipeline import LakeAcked
 from foreshock_wire.model import Model
 from foreshock_wire.topics import Stream
@@ -49,6 +51,7 @@ def _next_slot(bench: Bench) -> int:
     return max(0, (newest - BEGIN_NS) // MINUTE_NS - 1)
 
 
+@pytest.mark.timeout(300)
 def test_killed_at_random_it_opens_adds_up_and_scores_as_if_nothing_had_been(
     tmp_path: Path, model_bytes: bytes
 ) -> None:
