@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from foreshock.demo.crew import DemoError
-from foreshock.demo.stage import MODEL, Stage
+from foreshock.demo.stage import LATENESS_S, MODEL, Stage
 from foreshock.demo.summary import Model
 from foreshock.demo.watch import Watcher
 from foreshock_agent.accounts import total
@@ -143,6 +143,7 @@ class Story:
             f"retrain-{number}",
             *("trainer", "retrain", "--lake", str(self.setting.lake)),
             *("--tracking", stage.tracking, "--name", MODEL),
+            *("--lateness-s", str(LATENESS_S)),
         )
         self.progress.training = False
         model = _model_of(outcome)
