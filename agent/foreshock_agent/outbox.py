@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -59,8 +59,17 @@ class Outbox:
         for number, epoch, acked, following in rows:
             mark = max(acked, after.get(epoch, 0))
             if mark < following - 1:
-                return _READERS[stream](self._db, stream, (number, epoch, mark), limit)
+                return self._read(stream, number, epoch, mark, limit)
         return None
+
+    def _read(
+        self, stream: Stream, number: int, epoch: str, mark: int, limit: int
+    ) -> Parcel | None:
+        reader = _READERS[stream]
+        rows = self._db.execute(reader.query, (number, mark, limit)).fetchall()
+        if not rows:
+            return None
+        return Parcel(stream, epoch, rows[0][0], rows[-1][0], reader.encode(epoch, rows))
 
 
 def pending_records(db: sqlite3.Connection) -> dict[Stream, int]:
@@ -70,25 +79,19 @@ def pending_records(db: sqlite3.Connection) -> dict[Stream, int]:
     return {stream: counts.get(stream, 0) for stream in Stream}
 
 
-Position = tuple[int, str, int]
-"""(epoch's number, epoch, seq after which to read)."""
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """How the rows of a stream are found (after a seq, in its order) and encoded."""
+
+    query: str
+    encode: Callable[[str, list[tuple[Any, ...]]], bytes]
 
 
-def _readings(
-    db: sqlite3.Connection, stream: Stream, position: Position, limit: int
-) -> Parcel | None:
-    number, epoch, mark = position
-    rows = db.execute(
-        "SELECT seq, machine, channel, time_ns, received_ns, value, flags FROM readings "
-        "WHERE epoch = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (number, mark, limit),
-    ).fetchall()
-    if not rows:
-        return None
+def _readings(epoch: str, rows: list[tuple[Any, ...]]) -> bytes:
     seq, machine, channel, time_ns, received_ns, value, flags = zip(*rows, strict=True)
     machines, machine_index = _table(machine)
     channels, channel_index = _table(channel)
-    batch = Readings(
+    return Readings(
         epoch=epoch,
         first_seq=seq[0],
         machines=machines,
@@ -99,25 +102,14 @@ def _readings(
         received_ns=np.array(received_ns, np.int64),
         value=np.array(value, np.float32),
         flags=np.array(flags, np.uint8),
-    )
-    return Parcel(stream, epoch, seq[0], seq[-1], batch.to_bytes())
+    ).to_bytes()
 
 
-def _scores(
-    db: sqlite3.Connection, stream: Stream, position: Position, limit: int
-) -> Parcel | None:
-    number, epoch, mark = position
-    rows = db.execute(
-        "SELECT seq, machine, model, time_ns, scored_ns, probability, novelty FROM scores "
-        "WHERE epoch = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (number, mark, limit),
-    ).fetchall()
-    if not rows:
-        return None
+def _scores(epoch: str, rows: list[tuple[Any, ...]]) -> bytes:
     seq, machine, model, time_ns, scored_ns, probability, novelty = zip(*rows, strict=True)
     machines, machine_index = _table(machine)
     models, model_index = _table(model)
-    batch = Scores(
+    return Scores(
         epoch=epoch,
         first_seq=seq[0],
         machines=machines,
@@ -128,31 +120,31 @@ def _scores(
         scored_ns=np.array(scored_ns, np.int64),
         probability=np.array(probability, np.float32),
         novelty=np.array(novelty, np.float32),
-    )
-    return Parcel(stream, epoch, seq[0], seq[-1], batch.to_bytes())
+    ).to_bytes()
 
 
-def _records(
-    db: sqlite3.Connection, stream: Stream, position: Position, limit: int
-) -> Parcel | None:
-    number, epoch, mark = position
-    rows = db.execute(
-        "SELECT seq, body FROM records WHERE stream = ? AND epoch = ? AND seq > ? "
-        "ORDER BY seq LIMIT ?",
-        (stream, number, mark, limit),
-    ).fetchall()
-    if not rows:
-        return None
+def _records(epoch: str, rows: list[tuple[Any, ...]]) -> bytes:
     records = tuple(UpRecord(seq=seq, body=json.loads(body)) for seq, body in rows)
-    payload = RecordBatch(epoch=epoch, records=records).to_bytes()
-    return Parcel(stream, epoch, rows[0][0], rows[-1][0], payload)
+    return RecordBatch(epoch=epoch, records=records).to_bytes()
 
 
-_READERS = {
-    Stream.ALARMS: _records,
-    Stream.EVENTS: _records,
-    Stream.SCORES: _scores,
-    Stream.READINGS: _readings,
+def _after(columns: str, table: str) -> str:
+    return f"SELECT {columns} FROM {table} AND epoch = ? AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608 - constants
+
+
+_READERS: Final = {
+    Stream.ALARMS: _Reader(_after("seq, body", "records WHERE stream = 'alarms'"), _records),
+    Stream.EVENTS: _Reader(_after("seq, body", "records WHERE stream = 'events'"), _records),
+    Stream.SCORES: _Reader(
+        _after(
+            "seq, machine, model, time_ns, scored_ns, probability, novelty", "scores WHERE true"
+        ),
+        _scores,
+    ),
+    Stream.READINGS: _Reader(
+        _after("seq, machine, channel, time_ns, received_ns, value, flags", "readings WHERE true"),
+        _readings,
+    ),
 }
 
 

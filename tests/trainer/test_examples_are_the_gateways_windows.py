@@ -15,6 +15,7 @@ from foreshock_trainer.folder import ingest_folder
 from foreshock_trainer.labels import add_labels
 from foreshock_trainer.lake import Lake
 from foreshock_trainer.tables import columns_of
+from foreshock_wire.batch import FLAG_FUTURE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,12 +111,24 @@ def test_work_orders_vouch_only_for_what_was_ingested_before_them(tmp_path: Path
     assert newest_h(told_again, "pump-1") == newest_h(told_again, "pump-2") == 350
 
 
+def test_a_reading_from_the_future_is_left_out_as_the_gateway_left_it_out(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake", create=True)
+    add_readings(lake, "1", "pump-1", hours=range(20))
+    add_readings(lake, "2", "pump-1", hours=range(9000, 9001), flags=FLAG_FUTURE)
+    add_readings(lake, "3", "pump-1", hours=range(20, 40))
+
+    (track,) = tracks(lake, ["pump-1"], SPEC.channels)
+
+    assert track.time_ns.max() == 39 * HOUR_NS
+    assert len(track.time_ns) == 40 * len(SPEC.channels)
+
+
 def newest_h(examples: Examples, machine: str) -> int:
     rows = examples.machine == examples.machines.index(machine)
     return int(examples.end_ns[rows].max()) // HOUR_NS
 
 
-def add_readings(lake: Lake, epoch: str, *machines: str, hours: range) -> None:
+def add_readings(lake: Lake, epoch: str, *machines: str, hours: range, flags: int = 0) -> None:
     grid = [(m, c, h) for h in hours for m in machines for c in SPEC.channels]
     rows = pa.table(
         {
@@ -128,7 +141,7 @@ def add_readings(lake: Lake, epoch: str, *machines: str, hours: range) -> None:
             "channel": [c for _, c, _ in grid],
             "value": [float(h % 24) for _, _, h in grid],
             "received_ns": [h * HOUR_NS for _, _, h in grid],
-            "flags": [0] * len(grid),
+            "flags": [flags] * len(grid),
         },
         schema=columns_of("readings"),
     )

@@ -28,6 +28,7 @@ from foreshock_trainer.outcomes import (
     failures_of,
     outcomes,
 )
+from foreshock_wire.batch import FLAG_FUTURE
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
@@ -172,16 +173,20 @@ def work_orders(lake: Lake) -> WorkOrders:
 
 
 def tracks(lake: Lake, machines: Sequence[str], channels: Sequence[str]) -> Iterator[Track]:
-    """Yield each machine's readings of the given channels, machines in the order given."""
+    """Yield each machine's readings of the given channels, machines in the order given.
+
+    Readings that the gateway flagged as coming from the future are left out, as it did: one of
+    them would move the watermark past everything that follows.
+    """
     for start in range(0, len(machines), MACHINES_AT_ONCE):
         some = machines[start : start + MACHINES_AT_ONCE]
-        table = lake.readings(some, columns=("machine", "channel", *COLUMNS))
+        table = lake.readings(some, columns=("machine", "channel", "flags", *COLUMNS))
         yield from _split(table.combine_chunks(), some, channels)
 
 
 def _split(table: pa.Table, machines: Sequence[str], channels: Sequence[str]) -> Iterator[Track]:
     machine, channel = _codes(table, "machine", machines), _codes(table, "channel", channels)
-    known = channel >= 0
+    known = (channel >= 0) & (table["flags"].to_numpy() & FLAG_FUTURE == 0)
     machine, channel = machine[known], channel[known]
     time_ns, value, ingested_ns = (table[name].to_numpy()[known] for name in COLUMNS)
     order = np.argsort(machine, kind="stable")
