@@ -145,7 +145,7 @@ class _Filter:
             every = np.arange(self.shape[1])
             flat = np.sqrt(weight[n])
             pick = _systematic(flat / flat.sum(), self.rng)
-            self._copy(n, every, pick)
+            self._copy(int(n), every, pick)
             self.log_weight[n] = np.log(flat[pick])
 
     def _refresh(self) -> None:
