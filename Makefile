@@ -7,6 +7,8 @@ BIN := .venv/bin
 VAR := var
 ARGS ?=
 export PYTHON
+# The environment is ours: without bytecode each process would compile what it imports again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## List these targets

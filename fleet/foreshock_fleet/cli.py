@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from foreshock_fleet.rollout import Verdict
-    from foreshock_fleet.state import Device, FleetState, Rollout
+    from foreshock_fleet.state import Device, FleetState, Release, Rollout
 
 EXIT_FAILED: Final = 3
 EXIT_TIMEOUT: Final = 4
@@ -74,7 +74,7 @@ def serve(broker: str, directory: Path, *, as_json: bool) -> None:
 
 
 @cli.command(
-    epilog="Examples: foreshock fleet publish models:/foreshock@challenger --tracking var/mlflow "
+    epilog="Examples: foreshock fleet publish models:/foreshock@challenger --tracking var/tracking "
     "--state var/fleet; foreshock fleet publish model.onnx --state var/fleet",
 )
 @click.argument("model")
@@ -83,6 +83,14 @@ def serve(broker: str, directory: Path, *, as_json: bool) -> None:
 @as_json
 def publish(model: str, tracking: Path | None, directory: Path, *, as_json: bool) -> None:
     """Test MODEL (a file, or models:/NAME@ALIAS) and keep it for rollouts."""
+    with _opened(directory) as state:
+        release = _publish(state, model, tracking, directory)
+    text = f"published {release.name} {release.version or '(from a file)'}, {release.sha256}"
+    said = {"sha256": release.sha256, "size": release.size, "name": release.name}
+    _say(text, said | {"version": release.version}, as_json=as_json)
+
+
+def _publish(state: FleetState, model: str, tracking: Path | None, directory: Path) -> Release:
     from foreshock_fleet.coordinator import repository_of  # noqa: PLC0415
     from foreshock_fleet.registry import fetch  # noqa: PLC0415
     from foreshock_fleet.state import Release, now_ns  # noqa: PLC0415
@@ -102,16 +110,14 @@ def publish(model: str, tracking: Path | None, directory: Path, *, as_json: bool
         path=repository.path(sha256).name,
         published_ns=now_ns(),
     )
-    with _opened(directory) as state:
-        state.add_release(release, _actor())
-    text = f"published {release.name} {release.version or '(from a file)'}, {sha256}"
-    said = {"sha256": sha256, "size": release.size, "name": release.name}
-    _say(text, said | {"version": release.version}, as_json=as_json)
+    state.add_release(release, _actor())
+    return release
 
 
 @cli.command(
     epilog="Examples: foreshock fleet rollout latest --state var/fleet --wait; foreshock fleet "
-    "rollout latest --state var/fleet --promote --tracking var/mlflow. Exit codes: 0 every gateway "
+    "rollout models:/foreshock@challenger --state var/fleet --promote --tracking var/tracking. "
+    "Exit codes: 0 every gateway "
     "runs it (or, without --wait, it began), 3 a gateway refused it or rolled back, 4 some are "
     "still silent or working at the time-out, 1 any other error.",
 )
@@ -132,11 +138,18 @@ def rollout(
     promote: bool,
     as_json: bool,
 ) -> None:
-    """Offer RELEASE (a hash, its beginning, or `latest`) to every known gateway."""
+    """Offer RELEASE to every known gateway.
+
+    RELEASE is a published hash, its beginning, or `latest`; or a model to publish first, as
+    models:/NAME@ALIAS.
+    """
     from foreshock_fleet.state import now_ns  # noqa: PLC0415
 
     with _opened(directory) as state:
-        chosen = state.release(release)
+        if release.startswith("models:"):
+            chosen = _publish(state, release, tracking, directory)
+        else:
+            chosen = state.release(release)
         if promote and not chosen.version:
             raise FleetError(
                 f"{chosen.name} {chosen.sha256[:12]} was published from a file, so there is no "
@@ -171,7 +184,7 @@ def status(directory: Path, *, as_json: bool) -> None:
 
 @cli.command(
     epilog="Examples: foreshock fleet api --model models:/foreshock@champion --tracking "
-    "var/mlflow; foreshock fleet api --model model.onnx --port 8080",
+    "var/tracking; foreshock fleet api --model model.onnx --port 8080",
 )
 @click.option("--model", required=True, help="A file, or models:/NAME@ALIAS.")
 @tracking_dir

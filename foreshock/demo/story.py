@@ -35,6 +35,10 @@ CUT_AT: Final = 0.25
 RETRAIN_AT: Final = 0.5
 """Shares of the show's length. The plant runs on until the second model is everywhere."""
 
+RETRAININGS: Final = 3
+MORE_DATA_S: Final = 20.0
+"""How often the show retrains while the gate refuses, and how long it gathers data in between."""
+
 HISTORY_MACHINES: Final = 60
 HISTORY_HOURS: Final = 1500
 HISTORY_SEED: Final = 7
@@ -124,43 +128,57 @@ class Story:
             "import", "trainer", "ingest", "--from", str(folder), "--lake", str(self.setting.lake)
         )
         self._say(f"{found['counters']['readings']:,} past readings are in the lake: training")
-        self._train_and_roll_out()
+        if not self._train_and_roll_out():
+            raise DemoError("the gate refused the first model: see the retraining's log")
 
     def _second_model(self) -> None:
+        """Retrain on what was uploaded; a gate that refuses is heard, and more data is gathered."""
         self._at_share(RETRAIN_AT)
-        crew, events = self.stage.crew, self.setting.plant / "events.csv"
-        crew.run(
-            "labels", "trainer", "labels", "add", str(events), "--lake", str(self.setting.lake)
-        )
-        self._say("retraining on the past and on what the gateways uploaded")
-        self._train_and_roll_out()
+        for _ in range(RETRAININGS):
+            if self._retrain_once():
+                return
+            self._pause(MORE_DATA_S)
+        raise DemoError(f"the gate refused {RETRAININGS} models: see the retraining's logs")
 
-    def _train_and_roll_out(self) -> None:
-        crew, stage = self.stage.crew, self.stage
-        number = len(self.progress.models) + 1
+    def _retrain_once(self) -> bool:
+        events, lake = str(self.setting.plant / "events.csv"), str(self.setting.lake)
+        self.stage.crew.run("labels", "trainer", "labels", "add", events, "--lake", lake)
+        self._say("retraining on the past and on what the gateways uploaded")
+        return self._train_and_roll_out()
+
+    def _train_and_roll_out(self) -> bool:
+        """Train, and roll out what passed the gate; return whether it did."""
+        outcome = self._train()
+        if outcome["alias"] != "challenger":
+            reasons = "; ".join(outcome["verdict"]["reasons"])
+            self._say(f"not rolled out: {reasons}")
+            return False
+        model = Model(str(outcome["version"]), str(outcome["sha256"]), dict(outcome["metrics"]))
+        self._say(
+            f"model v{model.version}: F1 {model.metrics['f1']:.2f}, FPR "
+            f"{model.metrics['fpr']:.1%} on machines it never saw (always-no: F1 0)"
+        )
+        self._roll_out(model)
+        return True
+
+    def _train(self) -> dict[str, Any]:
         self.progress.training = True
-        outcome = crew.run(
-            f"retrain-{number}",
+        outcome = self.stage.crew.run(
+            f"retrain-{len(self.progress.models) + 1}",
             *("trainer", "retrain", "--lake", str(self.setting.lake)),
-            *("--tracking", stage.tracking, "--name", MODEL),
+            *("--tracking", self.stage.tracking, "--name", MODEL),
             *("--lateness-s", str(LATENESS_S)),
         )
         self.progress.training = False
-        model = _model_of(outcome)
-        self._say(
-            f"model v{model.version}: F1 {model.metrics.get('f1', 0):.2f}, FPR "
-            f"{model.metrics.get('fpr', 0):.1%} on machines it never saw (always-no: F1 0)"
-        )
-        crew.run(
-            f"publish-{number}",
-            *("fleet", "publish", f"models:/{MODEL}@challenger"),
-            *("--tracking", stage.tracking, "--state", stage.fleet),
-        )
+        return outcome
+
+    def _roll_out(self, model: Model) -> None:
         self._say(f"rolling out {model.sha256[:12]} to {self.setting.gateways} gateways")
-        crew.run(
-            f"rollout-{number}",
-            *("fleet", "rollout", model.sha256, "--state", stage.fleet, "--promote"),
-            *("--tracking", stage.tracking, "--timeout", str(ROLLOUT_TIMEOUT_S)),
+        self.stage.crew.run(
+            f"rollout-{model.version}",
+            *("fleet", "rollout", f"models:/{MODEL}@challenger", "--state", self.stage.fleet),
+            *("--promote", "--tracking", self.stage.tracking),
+            *("--timeout", str(ROLLOUT_TIMEOUT_S)),
         )
         self.progress.models.append(model)
         self._say(f"v{model.version} runs on every gateway")
@@ -171,7 +189,7 @@ class Story:
         self.progress.cloud_up = False
         cut_s = time.monotonic()
         self.stage.cloud.stop()
-        self._wait(lambda: time.monotonic() - cut_s >= CUT_S, None, "the cut")
+        self._pause(CUT_S)
         waiting = self.pending()
         self.stage.cloud.start()
         self.progress.uplink_cut_s = time.monotonic() - cut_s
@@ -202,11 +220,14 @@ class Story:
         accounts = read_status(load(self.setting.config(at)))["accounts"]
         return total(accounts, "messages.received")
 
+    def _pause(self, seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        self._wait(lambda: time.monotonic() >= until_s, None, "the moment")
+
     def _at_share(self, share: float) -> None:
         """Wait for a moment of the show."""
         started_s = self.progress.show_started_s or time.monotonic()
-        moment_s = started_s + share * self.setting.seconds
-        self._wait(lambda: time.monotonic() >= moment_s, None, "the moment")
+        self._pause(started_s + share * self.setting.seconds - time.monotonic())
 
     def _wait(self, done: Callable[[], bool], timeout_s: float | None, what: str) -> None:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
@@ -246,15 +267,3 @@ def describe(alarm: Alarm) -> str:
         if reason.contribution > 0
     ]
     return ", ".join(parts) + (f"; because of {', '.join(reasons)}" if reasons else "")
-
-
-def _model_of(outcome: dict[str, Any]) -> Model:
-    """Return the model that a retraining registered.
-
-    Raises:
-        DemoError: the gate refused it; the message holds its reasons.
-    """
-    verdict = outcome.get("verdict") or {}
-    if outcome.get("alias") != "challenger":
-        raise DemoError(f"the gate refused the model: {verdict}")
-    return Model(str(outcome["version"]), str(outcome["sha256"]), dict(outcome["metrics"]))

@@ -61,7 +61,7 @@ def test_a_challenger_is_published_rolled_out_and_promoted(
         held.note_report(AT, Report(gateway="gw-1"), 1)
         with subprocess.Popen(
             [
-                *(sys.executable, "-m", "foreshock", "fleet", "rollout", said["sha256"][:10]),
+                *(sys.executable, "-m", "foreshock", "fleet", "rollout", "models:/pump@challenger"),
                 *(*state, *tracking, "--promote", "--timeout", "60", "--json"),
             ],
             stdout=subprocess.PIPE,
