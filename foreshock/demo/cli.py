@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 @click.option("--seconds", default=90.0, show_default=True, type=click.FloatRange(20, 3600))
 @click.option("--gateways", default=3, show_default=True, type=click.IntRange(1, 20))
 @click.option("--machines", default=12, show_default=True, type=click.IntRange(1, 500))
+@click.option(
+    "--past",
+    default=60,
+    show_default=True,
+    type=click.IntRange(20, 1000),
+    help="Other machines whose recorded past trains the first model.",
+)
 @click.option("--speed", default=8.0, show_default=True, help="Plant hours a second.")
 @click.option("--seed", default=1, show_default=True, help="Another plant, another story.")
 @click.option(
@@ -43,6 +50,7 @@ def demo(
     seconds: float,
     gateways: int,
     machines: int,
+    past: int,
     speed: float,
     seed: int,
     broker: str,
@@ -64,7 +72,7 @@ def demo(
     from foreshock.demo.stage import Setting  # noqa: PLC0415 - needs the demo's extra
 
     with _folder(keep) as folder:
-        setting = Setting(folder, gateways, machines, seconds, speed, seed, broker)
+        setting = Setting(folder, gateways, machines, past, seconds, speed, seed, broker)
         summary = _play(setting, plain=plain or as_json)
         _show(summary, setting, as_json=as_json, kept=keep)
     if summary.problems:

@@ -62,6 +62,7 @@ class Setting:
     folder: Path
     gateways: int = 3
     machines: int = 12
+    past: int = 60
     seconds: float = 90.0
     hours_per_s: float = 8.0
     seed: int = 1

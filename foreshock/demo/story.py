@@ -39,7 +39,6 @@ RETRAININGS: Final = 3
 MORE_DATA_S: Final = 20.0
 """How often the show retrains while the gate refuses, and how long it gathers data in between."""
 
-HISTORY_MACHINES: Final = 60
 HISTORY_HOURS: Final = 1500
 HISTORY_SEED: Final = 7
 
@@ -118,11 +117,12 @@ class Story:
 
     def _first_model(self) -> None:
         crew, folder = self.stage.crew, self.setting.folder / "history"
-        self._say(f"recording the past of {HISTORY_MACHINES} other machines")
+        past = self.setting.past
+        self._say(f"recording the past of {past} other machines")
         crew.run(
             "record",
             *("plant", "record", "--out", str(folder), "--seed", str(HISTORY_SEED)),
-            *("--machines", str(HISTORY_MACHINES), "--hours", str(HISTORY_HOURS)),
+            *("--machines", str(past), "--hours", str(HISTORY_HOURS)),
         )
         found = crew.run(
             "import", "trainer", "ingest", "--from", str(folder), "--lake", str(self.setting.lake)
