@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 STOP_TIMEOUT_S: Final = 20.0
@@ -24,10 +25,14 @@ class DemoError(ForeshockError):
 
 
 class Crew:
-    """Runs `foreshock` commands; what they print goes to a log file each."""
+    """Runs `foreshock` commands; what they print goes to a log file each.
+
+    `meanwhile` is called now and then while `run` waits.
+    """
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
+        self.meanwhile: Callable[[], None] = lambda: None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -60,6 +65,7 @@ class Crew:
         child = self._running[name]
         while (code := child.poll()) is None:
             self.check()
+            self.meanwhile()
             time.sleep(POLL_S)
         del self._running[name]
         if code:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ from foreshock.demo.crew import DemoError
 from foreshock.demo.stage import LATENESS_S, MODEL, Stage
 from foreshock.demo.summary import Model
 from foreshock.demo.watch import Watcher
+from foreshock.demo.work_orders import Failures
 from foreshock_agent.accounts import total
 from foreshock_agent.outbox import Outbox
 from foreshock_agent.settings import load
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 ONLINE_TIMEOUT_S: Final = 60.0
 DRAIN_TIMEOUT_S: Final = 60.0
+LOOK_EVERY_S: Final = 0.5
 QUIET_S: Final = 2.5
 """Twice the agents' commit interval and a little more."""
 
@@ -65,6 +68,9 @@ class Story:
         self.progress = Progress()
         self.watcher = Watcher(self._on_raised)
         self._tell = tell
+        self._failures = Failures(setting.plant / "events.csv")
+        self._looked_s = 0.0
+        self.stage.crew.meanwhile = self._tell_failures
         self._last_received, self._last_moved_s = -1, time.monotonic()
 
     def play(self) -> None:
@@ -200,14 +206,12 @@ class Story:
 
     def pending(self) -> int:
         """Return how many committed records wait on the gateways."""
-        total = 0
-        for at in self.setting.at:
-            outbox = Outbox(self.setting.database(at))
-            try:
-                total += sum(outbox.pending().values())
-            finally:
-                outbox.close()
-        return total
+        there = [path for at in self.setting.at if (path := self.setting.database(at)).exists()]
+        waiting = 0
+        for database in there:
+            with closing(Outbox(database)) as outbox:
+                waiting += sum(outbox.pending().values())
+        return waiting
 
     def _is_quiet(self) -> bool:
         """Say whether nothing waits, and nothing more came in for a while."""
@@ -233,9 +237,17 @@ class Story:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while not done():
             self.stage.crew.check()
+            self._tell_failures()
             if deadline_s is not None and time.monotonic() > deadline_s:
                 raise DemoError(f"gave up after {timeout_s:g} s: waiting for {what}")
             time.sleep(0.1)
+
+    def _tell_failures(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = now_s
+            for line in self._failures.news(self.watcher.seen):
+                self._say(line)
 
     def _act(self, text: str) -> None:
         self.progress.act = text

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from foreshock.demo import ledger
 from foreshock.demo.latency import latencies_ms, percentiles
 from foreshock.demo.stage import LATENESS_S
-from foreshock.demo.verdict import HOUR_NS, Event, Raised, judge_alarms
+from foreshock.demo.verdict import HOUR_NS, Raised, judge_alarms
+from foreshock.demo.work_orders import read_events
 from foreshock_agent.accounts import broken_laws, total
 from foreshock_agent.settings import load
 from foreshock_agent.status import read_status
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from foreshock.demo.stage import Setting
     from foreshock.demo.verdict import Verdict
     from foreshock.demo.watch import Seen
@@ -130,7 +127,7 @@ def _alarms(setting: Setting, seen: Seen) -> tuple[Verdict, list[str]]:
     if unseen := delivered.keys() - raised:
         problems.append(f"{len(unseen)} alarms are in the lake and were never seen in the plant")
     verdict = judge_alarms(
-        delivered.values(), _events(setting.plant / "events.csv"), seen.newest_ns
+        delivered.values(), read_events(setting.plant / "events.csv"), seen.newest_ns
     )
     return verdict, problems
 
@@ -148,19 +145,6 @@ def _delivered_alarms(setting: Setting) -> dict[tuple[str, int], Raised]:
             raised = Raised(alarm["machine"], alarm["raised_ns"])
             found.setdefault((alarm["machine"], alarm["episode"]), raised)
     return found
-
-
-def _events(path: Path) -> list[Event]:
-    with path.open(encoding="utf-8", newline="") as lines:
-        return [
-            Event(
-                row["machine"],
-                round(datetime.fromisoformat(row["time"]).timestamp()) * 1_000_000_000,
-                row["kind"],
-                sudden="sudden" in (row["mode"], row["detail"]),
-            )
-            for row in csv.DictReader(lines)
-        ]
 
 
 def _alarm_figures(verdict: Verdict) -> dict[str, Any]:

@@ -14,17 +14,18 @@ MATCH_H: Final = 72.0
 """An alarm is true if its machine fails within this time: the far end of the promised 24-72 h."""
 
 FAILURE: Final = "failure"
+SUDDEN: Final = "sudden"
 _ENDS_EXPECTATION: Final = frozenset({"maintenance"})
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A work order: `kind` failure or maintenance; `sudden` for a failure without any sign."""
+    """A work order: `kind` failure or maintenance; mode SUDDEN is a failure without any sign."""
 
     machine: str
     time_ns: int
     kind: str
-    sudden: bool = False
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +109,4 @@ def _class_failure(
         verdict.lead_times_h.append(max(leads))
     else:
         verdict.missed += 1
-        verdict.missed_sudden += event.sudden
+        verdict.missed_sudden += event.mode == SUDDEN

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
-from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -13,8 +13,6 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
-
-from foreshock_wire.messages import AlarmState
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,7 +24,6 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 SPARK_POINTS: Final = 30
 STORY_LINES: Final = 10
 REFRESH_S: Final = 0.25
-_STANDING: Final = {AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED}
 
 
 class PlainView:
@@ -50,7 +47,7 @@ class LiveView:
     """A picture of the whole loop, drawn four times a second in a thread of its own."""
 
     def __init__(self, console: Console) -> None:
-        self._lines: deque[str] = deque(maxlen=STORY_LINES)
+        self._lines: list[str] = []
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -67,7 +64,7 @@ class LiveView:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop drawing and leave the story's last lines on the screen."""
+        """Stop drawing and leave the whole story on the screen."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -80,7 +77,7 @@ class LiveView:
             self._live.update(self._picture(story), refresh=True)
 
     def _picture(self, story: Story) -> RenderableType:
-        lines = Text("\n".join(self._lines), no_wrap=True, overflow="ellipsis")
+        lines = Text("\n".join(self._lines[-STORY_LINES:]), no_wrap=True, overflow="ellipsis")
         return Group(
             Panel(_headline(story), title="Foreshock", title_align="left"),
             _machines(story),
@@ -103,7 +100,7 @@ def _headline(story: Story) -> Text:
 def _pending(story: Story) -> int:
     try:
         return story.pending()
-    except OSError:
+    except sqlite3.OperationalError:  # the agent is making its tables at this very moment
         return 0
 
 
@@ -137,7 +134,7 @@ def _spark(values: list[float]) -> str:
 def _alarm(alarm: Alarm | None) -> Text:
     if alarm is None:
         return Text("")
-    if alarm.state not in _STANDING:
+    if not alarm.stands:
         return Text("back to normal", style="dim")
     cause = (alarm.mode or (alarm.reasons[0].channel if alarm.reasons else "")).replace("_", " ")
     return Text(f"● {cause}", style="bold red")
@@ -145,7 +142,7 @@ def _alarm(alarm: Alarm | None) -> Text:
 
 def _gateways(story: Story) -> Table:
     table = Table(expand=True, box=None, padding=(0, 1))
-    for heading in ("gateway", "model", "since start"):
+    for heading in ("gateway", "model", "agent"):
         table.add_column(heading, no_wrap=True)
     for name, status in sorted(story.watcher.seen.status.items()):
         model = status.model[:16] if status.model else "limits only"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -114,17 +115,37 @@ def _append_when_there(log: Path, child: subprocess.Popen[str]) -> None:
         lines.write(json.dumps(entry | {"payload": payload}) + "\n")
 
 
-def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
+def test_ctrl_c_in_a_terminal_leaves_no_process(tmp_path: Path) -> None:
+    """In a terminal of its own, so that the live view is drawn."""
     folder = tmp_path / "show"
+    ours, theirs = pty.openpty()
     child = subprocess.Popen(
-        command(folder, *SMALL), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "foreshock", "demo", "--keep", str(folder), *SMALL],
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color"},
     )
-    assert child.stdout is not None
-    for line in child.stdout:
-        if "agents online" in line:
-            break
+    os.close(theirs)
+    shown = read_until(ours, b"agents online")
     assert len(processes_of(folder)) > 3
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=60)
-    assert child.returncode not in {0, None}
+    shown += read_until(ours, None)
+    assert child.wait() not in {0, None}
     assert wait_until_gone(folder) == []
+    assert b"what happened" in shown
+    assert b"Aborted" in shown
+    assert b"Traceback" not in shown
+
+
+def read_until(terminal: int, text: bytes | None) -> bytes:
+    """Read from a terminal until a text stands there, or until nobody writes any more."""
+    shown = b""
+    while text is None or text not in shown:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # Linux says so when the other side is closed
+            break
+        if not chunk:
+            break
+        shown += chunk
+    return shown

@@ -7,8 +7,8 @@ from foreshock.demo.verdict import HOUR_NS, Event, Raised, judge_alarms
 END_NS = 1000 * HOUR_NS
 
 
-def failure(hour: float, machine: str = "pump-01", *, sudden: bool = False) -> Event:
-    return Event(machine, round(hour * HOUR_NS), "failure", sudden)
+def failure(hour: float, machine: str = "pump-01", mode: str = "bearing_wear") -> Event:
+    return Event(machine, round(hour * HOUR_NS), "failure", mode)
 
 
 def alarm(hour: float, machine: str = "pump-01") -> Raised:
@@ -53,6 +53,6 @@ def test_an_alarm_that_maintenance_answers_is_averted() -> None:
 
 
 def test_a_sudden_failure_is_missed_and_said_to_be_sudden() -> None:
-    verdict = judge_alarms([], [failure(130, sudden=True), failure(300)], END_NS)
+    verdict = judge_alarms([], [failure(130, mode="sudden"), failure(300)], END_NS)
     assert (verdict.failures, verdict.missed, verdict.missed_sudden) == (2, 2, 1)
     assert verdict.lead_time_h_p50 is None

@@ -128,6 +128,11 @@ class Alarm(Message):
     source: Literal["model", "rule"] = "model"
     trigger_received_ns: Int64 | None = None
 
+    @property
+    def stands(self) -> bool:
+        """Whether the alarm's condition is announced and not yet over."""
+        return self.state in {AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED}
+
 
 class AlarmAction(StrEnum):
     """What an operator can do with an alarm."""
