@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -51,12 +52,25 @@ def _docker_answers() -> bool:
     return subprocess.run([docker, "info"], capture_output=True, check=False).returncode == 0
 
 
+def _has_network_interface() -> bool:
+    """Whether there is an address besides loopback; connecting a UDP socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("203.0.113.1", 9))
+        except OSError:
+            return False
+        return not str(probe.getsockname()[0]).startswith("127.")
+
+
 OPTIONAL_THINGS: dict[str, OptionalThing] = {
     "mosquitto": OptionalThing(
         _program("mosquitto"), "apt-get install mosquitto, or brew install mosquitto"
     ),
     "chromium": OptionalThing(_program("chromium"), "apt-get install chromium"),
     "docker": OptionalThing(_docker_answers, "install Docker Engine and start it"),
+    "network-interface": OptionalThing(
+        _has_network_interface, "give this machine an address besides 127.0.0.1"
+    ),
     "package-index": OptionalThing(
         lambda: True, "a network, or a mirror named by: pip config set global.index-url ..."
     ),
