@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     type=click.IntRange(20, 1000),
     help="Other machines whose recorded past trains the first model.",
 )
-@click.option("--speed", default=8.0, show_default=True, help="Plant hours a second.")
+@click.option(
+    "--speed",
+    default=8.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 1000),
+    help="Plant hours a second.",
+)
 @click.option("--seed", default=1, show_default=True, help="Another plant, another story.")
 @click.option(
     "--broker",
