@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -97,6 +98,12 @@ def require(name: str) -> None:
     """Go on only where the optional thing is here."""
     if not OPTIONAL_THINGS[name].is_here():
         absent(name)
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C: a run in the background ignores it, and so would the processes it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
