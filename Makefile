@@ -21,7 +21,7 @@ setup: ## Make .venv with all that a developer needs
 	@echo "next: make test, make demo, or $(BIN)/foreshock --help"
 
 .PHONY: demo
-demo: ## Watch the whole loop turn, about 90 seconds (ARGS='--keep DIR --json')
+demo: ## Watch the whole loop turn, about two minutes (ARGS='--keep DIR --json')
 	@sh scripts/setup.sh demo
 	@$(BIN)/foreshock demo $(ARGS)
 

@@ -33,7 +33,7 @@ DOORS: Mapping[str, Door] = {
         "foreshock_trainer.cli:cli", "Fill the lake, retrain and register models.", "trainer"
     ),
     "convert": Door(
-        "foreshock_converter.cli:cli", "Turn a trained model into one ONNX file.", "trainer"
+        "foreshock_converter.cli:cli", "Look into model files and verify them.", "trainer"
     ),
     "fleet": Door(
         "foreshock_fleet.cli:cli", "Publish models, roll them out, serve predictions.", "fleet"

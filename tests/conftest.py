@@ -77,7 +77,7 @@ OPTIONAL_THINGS: dict[str, OptionalThing] = {
     ),
     **{
         f"dataset:{name}": OptionalThing(
-            _data_set(name), f"download it to FORESHOCK_DATA/{name} (docs/DESIGN.md names sources)"
+            _data_set(name), f"download it and put it in FORESHOCK_DATA/{name}"
         )
         for name in DATA_SETS
     },

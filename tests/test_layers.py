@@ -1,4 +1,4 @@
-"""The table of DESIGN section 2 (who may import whom) holds, and the check can fail."""
+"""The table of layers in pyproject.toml (who may import whom) holds, and the check can fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One MQTT connection that heals itself (paho-mqtt), with the traps of FACTS shut.
+"""One MQTT connection that heals itself (paho-mqtt), with paho's known traps shut.
 
 Callbacks never raise into paho's thread, subscriptions are made anew on each connect, and a message
 is acknowledged only on the connection that it came by.

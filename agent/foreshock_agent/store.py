@@ -32,9 +32,6 @@ TRIM_ROWS: Final = 10_000
 QUARANTINE_ROWS: Final = 1000
 """Newest rejected messages that are kept for a look."""
 
-Cursor = tuple[int, int]
-"""(next seq, highest acknowledged seq) of one epoch's stream."""
-
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:

@@ -22,7 +22,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 
 @click.group()
 def cli() -> None:
-    """Turn a trained model into one ONNX file, and look into such files."""
+    """Look into a model file, and prove that it repeats its golden windows."""
 
 
 @cli.command(epilog="Example: foreshock convert inspect model.onnx")

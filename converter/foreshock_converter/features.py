@@ -1,7 +1,7 @@
 """What a window becomes: one small function and one registry line per feature.
 
 A feature reads one channel only; that is what lets the explanation mix blocks of features instead
-of raw windows (DESIGN section 4). Missing cells do not count; a feature that cannot be computed,
+of raw windows (docs/adr/0003). Missing cells do not count; a feature that cannot be computed,
 or that overflows, is NaN.
 """
 

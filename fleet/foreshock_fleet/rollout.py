@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RolloutState(StrEnum):
-    """Where a rollout is (DESIGN section 6)."""
+    """Where a rollout is (docs/adr/0006); stored and told by these strings."""
 
     WAVE_1 = "wave_1"
     COMPLETE = "complete"

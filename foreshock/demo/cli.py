@@ -19,9 +19,27 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seconds", default=90.0, show_default=True, type=click.FloatRange(20, 3600))
-@click.option("--gateways", default=3, show_default=True, type=click.IntRange(1, 20))
-@click.option("--machines", default=12, show_default=True, type=click.IntRange(1, 500))
+@click.option(
+    "--seconds",
+    default=90.0,
+    show_default=True,
+    type=click.FloatRange(20, 3600),
+    help="Length of the show, set-up and first training not counted.",
+)
+@click.option(
+    "--gateways",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 20),
+    help="Each with a broker and an agent of its own.",
+)
+@click.option(
+    "--machines",
+    default=12,
+    show_default=True,
+    type=click.IntRange(1, 500),
+    help="Dealt out to the gateways in turn.",
+)
 @click.option(
     "--past",
     default=60,

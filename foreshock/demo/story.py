@@ -262,7 +262,7 @@ class Story:
 
 
 def describe(alarm: Alarm) -> str:
-    """Return an alarm in one line: what, how sure, how long, why, what to do."""
+    """Return an alarm in one line: where, how sure, which mode, how long, and why."""
     if alarm.source == "rule":
         worst = alarm.reasons[0] if alarm.reasons else None
         why = f"{worst.channel} {worst.value:.1f} beyond {worst.healthy:.1f}" if worst else "limit"

@@ -1,4 +1,4 @@
-"""Each arrow of the wire contract (DESIGN section 3) really sent and received, on every broker."""
+"""Each arrow of the wire contract (docs/wire.md) really sent and received, on every broker."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ class Score(Message):
 
 
 class Status(Message):
-    """The agent's birth, heartbeat, or (`online` false, as its will) death."""
+    """The agent's birth, said again after a model swap, or (`online` false) its death."""
 
     site: Site
     gateway: Id
@@ -240,7 +240,7 @@ class Desired(Message):
 
 
 class DeviceState(StrEnum):
-    """How far a gateway is with a directive (DESIGN section 6)."""
+    """How far a gateway is with a directive (docs/adr/0006)."""
 
     OFFERED = "offered"
     ACCEPTED = "accepted"

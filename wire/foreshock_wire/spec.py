@@ -28,7 +28,7 @@ METADATA_KEY: Final = "foreshock.spec"
 
 
 class Role(StrEnum):
-    """What a channel is to the model (DESIGN section 4)."""
+    """What a channel is to the model (docs/adr/0003)."""
 
     MEASURED = "measured"
     DERIVED = "derived"
