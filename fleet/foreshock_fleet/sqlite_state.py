@@ -213,13 +213,16 @@ class SqliteState:
         now_ns: int,
     ) -> None:
         row = db.execute(
-            "SELECT number, rollout, state FROM directives WHERE site = ? AND gateway = ? "
+            "SELECT number, rollout, state, sha256 FROM directives WHERE site = ? AND gateway = ? "
             "AND counter = ?",
             (at.site, at.gateway, report.counter),
         ).fetchone()
         if row is None or report.state is None:
             return
         number, rollout, known = row[0], row[1], DeviceState(row[2])
+        if report.state is DeviceState.COMMITTED and report.model not in {None, row[3]}:
+            # An older directive of the same counter: this state was restored from a backup.
+            return
         settled = rules.settle(known, report.state)
         if settled is known:
             return

@@ -47,7 +47,11 @@ def test_a_reading_that_no_gateway_stored_is_a_problem_of_its_own() -> None:
     assert len(ledger.problems()) == 2
 
 
-@given(st.lists(st.integers(0, 50)), st.lists(st.integers(0, 50)))
+def test_three_empty_stations_do_not_add_up() -> None:
+    assert compare({}, set(), []).problems() == ["the plant published no reading"]
+
+
+@given(st.lists(st.integers(0, 50), min_size=1), st.lists(st.integers(0, 50)))
 def test_lost_and_invented_are_what_only_one_side_has(sent: list[int], came: list[int]) -> None:
     published = {Identity("m", "c", time_ns): 0.0 for time_ns in sent}
     delivered = [(Identity("m", "c", time_ns), 0.0) for time_ns in came]

@@ -101,6 +101,22 @@ def test_a_restored_coordinator_counts_on_from_what_the_gateway_knows(state: Fle
     assert [one.counter for one in again.standings] == [43]
 
 
+def test_a_commit_of_another_model_under_the_same_counter_completes_nothing(
+    state: FleetState,
+) -> None:
+    """A coordinator restored from a backup may give a counter that a gateway knows already."""
+    state.note_report(ONE, told(ONE), 1)
+    state.start_rollout(SHA_B, "ann", 2)
+    state.note_report(ONE, told(ONE, 1, DeviceState.COMMITTED, model=SHA_A), 3)
+    now = state.rollout()
+    assert now is not None
+    assert [one.at for one in now.verdict.silent] == [ONE]
+    state.note_report(ONE, told(ONE, 1, DeviceState.COMMITTED, model=SHA_B), 4)
+    now = state.rollout()
+    assert now is not None
+    assert now.state == "complete"
+
+
 def test_a_newer_rollout_supersedes_an_active_one(state: FleetState) -> None:
     state.note_report(ONE, told(ONE), 1)
     first = state.start_rollout(SHA_A, "ann", 2)
