@@ -10,8 +10,8 @@ import pytest
 
 from foreshock_trainer.evaluate import NS_PER_HOUR
 from foreshock_trainer.examples import Examples
-from foreshock_trainer.fit import FitError, FitSettings, Fitted, fit
-from foreshock_trainer.splits import Split, SplitError, rows_of
+from foreshock_trainer.fit import LATER_FROM, FitError, FitSettings, Fitted, across_time, fit
+from foreshock_trainer.splits import Split, SplitError, before_and_after, rows_of
 
 HORIZON_H = 48.0
 MACHINES, WINDOWS, STEP_H = 30, 100, 2
@@ -43,6 +43,27 @@ def fleet(seed: int = 0) -> tuple[npt.NDArray[np.float32], Examples]:
         dropped={},
     )
     return features, examples
+
+
+EMBARGO_NS = round(72 * NS_PER_HOUR)
+
+
+def two_lives() -> tuple[npt.NDArray[np.float32], Examples]:
+    """The same machines twice, one life after the other: failures on both sides of a cut."""
+    features, first = fleet()
+    again, second = fleet(seed=1)
+    later_ns = WINDOWS * STEP_H * NS_PER_HOUR
+    joined = replace(
+        first,
+        windows=np.concatenate([first.windows, second.windows]),
+        end_ns=np.concatenate([first.end_ns, second.end_ns + later_ns]),
+        failure_ns=np.concatenate([first.failure_ns, second.failure_ns + later_ns]),
+        machine=np.tile(first.machine, 2),
+        label=np.tile(first.label, 2),
+        mode=np.tile(first.mode, 2),
+        mixed=np.tile(first.mixed, 2),
+    )
+    return np.concatenate([features, again]), joined
 
 
 def trained(features: npt.NDArray[np.float32], examples: Examples) -> Fitted:
@@ -130,3 +151,36 @@ def test_training_machines_that_never_failed_are_refused() -> None:
 def test_a_machine_on_both_sides_never_gets_as_far_as_training() -> None:
     with pytest.raises(SplitError, match="pump-15"):
         Split(NAMES[:16], NAMES[15:24], NAMES[24:])
+
+
+def test_across_time_it_judges_a_model_of_the_past_on_what_came_after() -> None:
+    features, examples = two_lives()
+
+    seen = across_time(features, examples, SPLIT, EMBARGO_NS, SETTINGS)
+
+    assert seen is not None
+    assert 0 < seen.windows < len(examples) * (1 - LATER_FROM)
+    assert seen.f1 > 0.6
+    assert seen.f1 > seen.always_yes_f1
+
+
+def test_across_time_nothing_from_the_wrong_side_of_the_cut_is_read() -> None:
+    features, examples = two_lives()
+    cut_ns = round(float(np.quantile(examples.end_ns, LATER_FROM)))
+    before, after = before_and_after(examples.end_ns, cut_ns, EMBARGO_NS)
+    test = rows_of(examples.machine, examples.machines, SPLIT.test)
+    unread = (test & ~after) | (~test & ~before)
+    spoilt, other = features.copy(), replace(examples, label=examples.label.copy())
+    spoilt[unread] = np.random.default_rng(9).normal(50, 9, spoilt[unread].shape)
+    other.label[unread] = ~other.label[unread]
+
+    assert unread.any()
+    assert across_time(spoilt, other, SPLIT, EMBARGO_NS, SETTINGS) == across_time(
+        features, examples, SPLIT, EMBARGO_NS, SETTINGS
+    )
+
+
+def test_across_time_a_history_with_failures_on_one_side_only_gives_no_figures() -> None:
+    features, examples = fleet()
+
+    assert across_time(features, examples, SPLIT, EMBARGO_NS, SETTINGS) is None

@@ -66,6 +66,9 @@ def test_it_has_skill_on_machines_that_it_never_saw(trained: Trained) -> None:
     assert outcome.test.window.f1 > 2 * outcome.test.window.always_yes_f1
     assert outcome.test.event.recall > 0.5
     assert outcome.aliases == ("challenger", "champion")
+    later = outcome.as_json()["metrics_later"]
+    assert 0 < later["windows"] < outcome.test.window.windows
+    assert later["pr_auc"] > 2 * later["prevalence"]
 
 
 def test_the_same_lake_gives_the_same_bytes_and_an_equal_challenger(trained: Trained) -> None:

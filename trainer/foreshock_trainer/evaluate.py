@@ -6,12 +6,15 @@ import of scikit-learn alone would take longer than all of this.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     Bool = npt.NDArray[np.bool_]
@@ -77,7 +80,12 @@ class Report:
     def flat(self) -> dict[str, float]:
         """Return the figures by name, those of events as `event_*`, without the NaN ones."""
         figures = asdict(self.window) | {f"event_{k}": v for k, v in asdict(self.event).items()}
-        return {name: float(value) for name, value in figures.items() if value == value}  # noqa: PLR0124 - NaN
+        return numbers(figures)
+
+
+def numbers(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures that have a value: NaN is left out, because JSON has no word for it."""
+    return {name: float(value) for name, value in figures.items() if not math.isnan(value)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from foreshock_trainer.evaluate import numbers
 from foreshock_trainer.tracking import CHALLENGER, CHAMPION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from foreshock_converter.parity import ParityReport
-    from foreshock_trainer.evaluate import Report
+    from foreshock_trainer.evaluate import Report, WindowFigures
     from foreshock_trainer.gate import Verdict
 
 
@@ -21,8 +22,8 @@ class Outcome:
 
     `version` is None when the gate refused; `sha256` is the file's; `test` holds the figures on the
     permanent test machines as a gateway sees them, `test_clean` those without mixed windows,
-    `champion` those of the champion on the same windows as `test`; `seconds` is the wall time of
-    each step.
+    `test_later` those across time (see `fit.across_time`), `champion` those of the champion on the
+    same windows as `test`; `seconds` is the wall time of each step.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Outcome:
     verdict: Verdict
     test: Report
     test_clean: Report
+    test_later: WindowFigures | None
     validation_f1: float
     champion: Report | None
     parity: ParityReport
@@ -54,6 +56,7 @@ class Outcome:
             "verdict": asdict(self.verdict),
             "metrics": self.test.flat(),
             "metrics_clean": self.test_clean.flat(),
+            "metrics_later": numbers(asdict(self.test_later)) if self.test_later else None,
             "baseline": {
                 "always_no_accuracy": window.always_no_accuracy,
                 "always_no_f1": window.always_no_f1,
@@ -69,7 +72,7 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """Return what a person wants to know, the verdict last."""
-        return [self._per_window(), self._per_event(), self._fate()]
+        return [self._per_window(), self._per_event(), self._across_time(), self._fate()]
 
     def _per_window(self) -> str:
         window = self.test.window
@@ -88,6 +91,15 @@ class Outcome:
             f"{event.lead_time_h_p50:.0f} h ahead; "
             f"{event.false_alarms_per_machine_month:.2f} false alarms per machine-month, "
             f"{event.early} of {event.false_alarms} just early"
+        )
+
+    def _across_time(self) -> str:
+        later = self.test_later
+        if later is None:
+            return "across time: the history is too short to hold failures on both sides of a cut"
+        return (
+            f"across time, a model of the past on these machines afterwards: F1 {later.f1:.3f}, "
+            f"FPR {later.fpr:.2%}, PR-AUC {later.pr_auc:.3f} (constant {later.prevalence:.3f})"
         )
 
     def _fate(self) -> str:

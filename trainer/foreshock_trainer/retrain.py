@@ -20,8 +20,9 @@ from foreshock_converter.assemble import assemble
 from foreshock_converter.features import FeatureGraph
 from foreshock_converter.parity import ParityReport, parity
 from foreshock_trainer.blueprint import blueprint, healthy_baseline
+from foreshock_trainer.evaluate import NS_PER_HOUR, WindowFigures, numbers
 from foreshock_trainer.examples import Examples, examples_of
-from foreshock_trainer.fit import FitSettings, Fitted, fit
+from foreshock_trainer.fit import FitSettings, Fitted, across_time, fit
 from foreshock_trainer.judging import Judged, judged
 from foreshock_trainer.lake import Lake
 from foreshock_trainer.result import Outcome
@@ -69,9 +70,17 @@ def retrain(
             tracking = opening.result()
         with watch("evaluate and judge"):
             found = _judge(settings, gathered, built, tracking)
+        with watch("judge across time"):
+            later = _later(settings, gathered)
         with watch("register"):
             run, version, aliases = _register(
-                settings, tracking, gathered=gathered, fitted=fitted, built=built, found=found
+                settings,
+                tracking,
+                gathered=gathered,
+                fitted=fitted,
+                built=built,
+                found=found,
+                later=later,
             )
     return Outcome(
         name=settings.name,
@@ -83,6 +92,7 @@ def retrain(
         verdict=found.verdict,
         test=found.test,
         test_clean=found.clean,
+        test_later=later,
         validation_f1=fitted.validation.f1,
         champion=found.champion,
         parity=built.parity,
@@ -204,6 +214,18 @@ def _judge(
     )
 
 
+def _later(settings: RetrainSettings, gathered: _Gathered) -> WindowFigures | None:
+    window_ns = settings.cut.length * settings.cut.period_ns
+    embargo_ns = window_ns + round(settings.horizon_h * NS_PER_HOUR)
+    how = FitSettings(seed=settings.seed)
+    return across_time(gathered.features, gathered.examples, gathered.split, embargo_ns, how)
+
+
+def _named(group: str, figures: WindowFigures | None) -> dict[str, float]:
+    found = numbers(asdict(figures)) if figures else {}
+    return {f"{group}_{name}": value for name, value in found.items()}
+
+
 def _register(
     settings: RetrainSettings,
     tracking: Tracking,
@@ -212,6 +234,7 @@ def _register(
     fitted: Fitted,
     built: _Built,
     found: Judged,
+    later: WindowFigures | None,
 ) -> tuple[str, int | None, tuple[str, ...]]:
     """Record the run; admit the model if it passed. Return run, version and aliases."""
     tags = {
@@ -223,7 +246,9 @@ def _register(
         settings.name,
         built.data,
         parameters=_parameters(settings, gathered, fitted),
-        figures=found.figures() | {"validation_f1": fitted.validation.f1},
+        figures=found.figures()
+        | {"validation_f1": fitted.validation.f1}
+        | _named("test_later", later),
         tags=tags,
         files={
             "spec.json": built.spec_json,

@@ -251,7 +251,14 @@ class Updater:
         self._step(desired, DeviceState.VERIFIED)
         self._test(desired)
         self._exchange(desired)
-        self._store.prune()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove old files; what cannot be removed is no reason to call the update a failure."""
+        try:
+            self._store.prune()
+        except OSError as error:
+            log.warning("old model files stay: %s", error)
 
     def _check_size(self, ref: ModelRef) -> None:
         if ref.size > self._max_model_bytes:
