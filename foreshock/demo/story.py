@@ -70,6 +70,8 @@ class Story:
         self._tell = tell
         self._failures = Failures(setting.plant / "events.csv")
         self._looked_s = 0.0
+        self._trainings = 0
+        self._advised: set[str] = set()
         self.stage.crew.meanwhile = self._tell_failures
         self._last_received, self._last_moved_s = -1, time.monotonic()
 
@@ -169,8 +171,9 @@ class Story:
 
     def _train(self) -> dict[str, Any]:
         self.progress.training = True
+        self._trainings += 1
         outcome = self.stage.crew.run(
-            f"retrain-{len(self.progress.models) + 1}",
+            f"retrain-{self._trainings}",
             *("trainer", "retrain", "--lake", str(self.setting.lake)),
             *("--tracking", self.stage.tracking, "--name", MODEL),
             *("--lateness-s", str(LATENESS_S)),
@@ -259,6 +262,9 @@ class Story:
 
     def _on_raised(self, alarm: Alarm) -> None:
         self._say(describe(alarm))
+        if alarm.advice and alarm.advice not in self._advised:
+            self._advised.add(alarm.advice)
+            self._say(f"  what to do: {alarm.advice}")
 
 
 def describe(alarm: Alarm) -> str:
