@@ -92,6 +92,7 @@ def _sensors(spec: ModelSpec, score: Score, outputs: Outputs) -> tuple[Reason, .
             value=_finite(recent[column]),
             healthy=_finite(healthy[column]),
             unit=channel.unit,
+            contribution_error=float(outputs.shapley_error[0, column]),
         )
         for column, channel in enumerate(spec.channels)
         if math.isfinite(outputs.shapley[0, column])

@@ -17,11 +17,12 @@ from foreshock_converter import shapley
 from foreshock_converter.blocks import LANES, finite, scalar, total
 from foreshock_converter.errors import UnsupportedModelError
 from foreshock_converter.features import FeatureGraph, missing
+from foreshock_converter.games import Game, game
 from foreshock_converter.heads import MOST_SIGMAS, Heads, Novelty, Platt
 from foreshock_converter.reference import golden_windows, histograms
 from foreshock_converter.trees import Forest, thresholds_by_feature, tree_ensemble
 from foreshock_wire.model import OUTPUTS, Model
-from foreshock_wire.spec import METADATA_KEY, Golden, ModelSpec, Role
+from foreshock_wire.spec import METADATA_KEY, Explanation, Golden, ModelSpec, Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,10 +49,7 @@ class _Parts:
     novelty: Novelty
     baseline: Float32
     owner: npt.NDArray[np.int64]
-
-    @property
-    def players(self) -> int:
-        return int(self.owner.max()) + 1
+    game: Game
 
 
 def assemble(
@@ -65,9 +63,9 @@ def assemble(
     """Return the model file.
 
     `windows` float32[N, T, C] are typical ones: golden windows are made from them and the
-    reference histograms counted on them, unless the spec has histograms. `features` and `golden`
-    of the spec are filled here. An all-missing window has no score: NaN in every output but
-    `features`.
+    reference histograms counted on them, unless the spec has histograms. `features`, `explanation`
+    and `golden` of the spec are filled here. An all-missing window has no score: NaN in every
+    output but `features`.
 
     Raises:
         UnsupportedModelError: parts that do not fit together or that the graph cannot hold.
@@ -82,6 +80,7 @@ def assemble(
         golden=None,
     )
     parts = _parts(spec, graph, heads, calibration, novelty)
+    spec = replace(spec, explanation=_explanation(parts.game))
     proto = _graph(parts)
     thresholds = thresholds_by_feature(list(parts.forests.values()))
     golden = golden_windows(windows, graph, thresholds)
@@ -115,7 +114,12 @@ def _parts(
         novelty=novelty,
         baseline=graph.extract(spec.baseline[None])[0],
         owner=np.array(owner),
+        game=game(len(measured), width),
     )
+
+
+def _explanation(played: Game) -> Explanation:
+    return Explanation(rows=len(played.members), permutations=2 * played.pairs)
 
 
 def _same_names(spec: ModelSpec, graph: FeatureGraph) -> tuple[str, ...]:
@@ -142,13 +146,14 @@ def _outputs(parts: _Parts, window: Var, explain: Var) -> dict[str, Var]:
     count = op.shape(features, start=0, end=1)
     (rows,) = op.if_(
         explain,
-        then_branch=lambda: [shapley.mixed_rows(features, parts.baseline, parts.owner)],
+        then_branch=lambda: [shapley.mixed_rows(features, parts.baseline, parts.owner, parts.game)],
         else_branch=lambda: [op.identity(features)],
     )
     margins = tree_ensemble(rows, list(parts.forests.values()))
     columns = _columns_by_head(op.slice(margins, _ints(0), count, _ints(0)), parts.forests)
     scored = _scored(parts, features)
     margin = _unless(scored, columns["fault"])
+    values, errors = _shapley(parts, explain, margins, scored, count)
     return {
         "margin": op.squeeze(margin, _ints(1)),
         "probability": op.squeeze(_probability(parts.calibration, margin), _ints(1)),
@@ -156,7 +161,8 @@ def _outputs(parts: _Parts, window: Var, explain: Var) -> dict[str, Var]:
         "lead_time": _unless(scored, _lead_time(parts, columns, count)),
         "novelty": op.squeeze(_unless(scored, _novelty(parts.novelty, features)), _ints(1)),
         "features": features,
-        "shapley": _shapley(parts, explain, margins, scored, count),
+        "shapley": values,
+        "shapley_error": errors,
     }
 
 
@@ -212,20 +218,20 @@ def _novelty(novelty: Novelty, features: Var) -> Var:
     return op.div(total(op.pad(square, pads)), total(held))
 
 
-def _shapley(parts: _Parts, explain: Var, margins: Var, scored: Var, count: Var) -> Var:
+def _shapley(parts: _Parts, explain: Var, margins: Var, scored: Var, count: Var) -> tuple[Var, Var]:
     width = len(parts.spec.channels)
 
     def explained() -> Sequence[Var]:
         fault = op.gather(margins, op.const(np.array(0)), axis=1)
-        players = shapley.values(fault, parts.players)
-        return [_unless(scored, _by_channel(parts.spec, players))]
+        found = shapley.values(fault, parts.game)
+        return [_unless(scored, _by_channel(parts.spec, players)) for players in found]
 
-    (result,) = op.if_(
+    values, errors = op.if_(
         explain,
         then_branch=explained,
-        else_branch=lambda: [_filled(0, count, width)],
+        else_branch=lambda: [_filled(0, count, width), _filled(0, count, width)],
     )
-    return result
+    return values, errors
 
 
 def _by_channel(spec: ModelSpec, players: Var) -> Var:

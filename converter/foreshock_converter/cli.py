@@ -82,10 +82,16 @@ def _lines(spec: ModelSpec, facts: dict[str, Any]) -> list[str]:
         "lead time": f"quantiles {', '.join(f'{q:g}' for q in spec.lead_time_quantiles) or 'none'}",
         "advice": "; ".join(f"{entry.mode}: {entry.text}" for entry in spec.advice) or "none",
         "provenance": ", ".join(f"{k} {v}" for k, v in spec.provenance.items()) or "none",
+        "explanation": f"{_sampling(spec)}, {spec.explanation.rows} mixtures a window",
         "golden": f"{facts['golden_windows']} windows",
     }
     rows |= {f"alarm of {kind}": f"{limit:g}" for kind, limit in spec.thresholds.items()}
     return [f"{name:<12}{text}" for name, text in rows.items()]
+
+
+def _sampling(spec: ModelSpec) -> str:
+    sampled = spec.explanation.permutations
+    return f"{sampled} sampled permutations" if sampled else "exact"
 
 
 def _kinds(spec: ModelSpec) -> dict[str, None]:

@@ -7,21 +7,19 @@ for the explanation. Stress rows (stress.STRESSES) are added to the windows give
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
-from math import factorial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xgboost as xgb
 
 from foreshock_converter.errors import ParityError
+from foreshock_converter.games import game
+from foreshock_converter.oracle import brute_force_samples, brute_force_shapley, players_of
 from foreshock_converter.stress import stressed
 from foreshock_wire.model import Model, Outputs
 from foreshock_wire.spec import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
 
     from foreshock_converter.heads import Heads, Platt
@@ -91,7 +89,6 @@ def parity(model: bytes, heads: Heads, calibration: Platt, windows: Float32) -> 
     # The output is compared as it came: an unscored row decides nothing on either side.
     flips = (seen.margin >= limit) != (margin >= limit)
     to_explain = _sample(rows, EXPLAINED)
-    explained = loaded.run(to_explain, explain=True).shapley
     return ParityReport(
         windows=len(rows),
         explained=len(to_explain),
@@ -100,19 +97,8 @@ def parity(model: bytes, heads: Heads, calibration: Platt, windows: Float32) -> 
         max_abs_probability=difference(seen.probability, calibration.probability(margin)),
         max_abs_modes=difference(seen.modes, _modes(heads, seen)),
         max_abs_lead_time_h=difference(seen.lead_time, _lead_time(heads, loaded, seen)),
-        max_abs_shapley=_Difference(_has_score(loaded, to_explain))(
-            explained, brute_force_shapley(loaded, heads.fault, to_explain)
-        ),
+        max_abs_shapley=_explanation_difference(loaded, heads.fault, to_explain),
     )
-
-
-def brute_force_shapley(model: Model, fault: xgb.Booster, windows: Float32) -> Float64:
-    """Return Shapley values float64[N, C] by mixing raw windows with the baseline.
-
-    Every coalition's windows go through the features and the booster (Shapley 1953); nothing is
-    shared with the graph's own explanation.
-    """
-    return np.stack([_explain(model, fault, window) for window in windows])
 
 
 class _Difference:
@@ -170,36 +156,20 @@ def _modes(heads: Heads, seen: Outputs) -> npt.NDArray[np.floating]:
     return predicted
 
 
+def _explanation_difference(model: Model, fault: xgb.Booster, windows: Float32) -> float:
+    """Compare with brute force: all coalitions, or the very permutations that were sampled."""
+    seen = model.run(windows, explain=True)
+    difference = _Difference(_has_score(model, windows))
+    if not model.spec.explanation.permutations:
+        return difference(seen.shapley, brute_force_shapley(model, fault, windows))
+    played = game(len(players_of(model)), len(model.spec.features))
+    value, error = brute_force_samples(model, fault, windows, played)
+    return max(difference(seen.shapley, value), difference(seen.shapley_error, error))
+
+
 def _lead_time(heads: Heads, model: Model, seen: Outputs) -> npt.NDArray[np.floating]:
     if heads.lead_time is None:
         return np.full_like(seen.lead_time, np.nan)
     predicted = heads.lead_time.predict(_matrix(seen.features)).reshape(seen.lead_time.shape)
     ordered: npt.NDArray[np.floating] = np.sort(predicted + heads.shift(model.spec), axis=1)
     return ordered.clip(min=0)
-
-
-def _explain(model: Model, fault: xgb.Booster, window: Float32) -> Float64:
-    channels = model.spec.channels
-    players = [i for i, channel in enumerate(channels) if channel.role is Role.MEASURED]
-    coalitions = list(_subsets(players))
-    mixed = np.stack([window] * len(coalitions))
-    for row, coalition in zip(mixed, coalitions, strict=True):
-        absent = sorted(set(players) - set(coalition))
-        row[:, absent] = model.spec.baseline[:, absent]
-    margins = dict(zip(coalitions, _margin(fault, _run(model, mixed).features), strict=True))
-    values = np.zeros(len(channels))
-    for player in players:
-        for coalition in _subsets([other for other in players if other != player]):
-            joined = tuple(sorted((*coalition, player)))
-            gain = float(margins[joined]) - float(margins[coalition])
-            values[player] += gain * _share(len(coalition), len(players))
-    return values
-
-
-def _share(before: int, players: int) -> float:
-    return factorial(before) * factorial(players - before - 1) / factorial(players)
-
-
-def _subsets(players: list[int]) -> Iterator[tuple[int, ...]]:
-    for size in range(len(players) + 1):
-        yield from combinations(players, size)

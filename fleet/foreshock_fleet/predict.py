@@ -94,9 +94,11 @@ def _prognosis(out: Outputs, spec: ModelSpec) -> dict[str, Any]:
 
 
 def _reasons(out: Outputs, spec: ModelSpec) -> list[dict[str, Any]]:
-    shares = zip(spec.channel_ids, out.shapley[0], strict=True)
-    ranked = sorted(shares, key=lambda share: -abs(share[1]))
-    return [{"channel": name, "contribution": _number(value)} for name, value in ranked]
+    shares = zip(spec.channel_ids, out.shapley[0], out.shapley_error[0], strict=True)
+    return [
+        {"channel": name, "contribution": _number(value), "contribution_error": _number(error)}
+        for name, value, error in sorted(shares, key=lambda share: -abs(share[1]))
+    ]
 
 
 def _number(value: np.float32) -> float | None:

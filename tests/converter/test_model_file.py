@@ -45,7 +45,14 @@ def test_the_same_training_is_the_same_file_and_another_seed_another() -> None:
 def test_the_spec_comes_back_whole(model: Model, trained: Trained) -> None:
     spec = model.spec
     assert (
-        replace(spec, features=(), golden=None, reference={}, baseline=trained.spec.baseline)
+        replace(
+            spec,
+            features=(),
+            golden=None,
+            reference={},
+            baseline=trained.spec.baseline,
+            explanation=trained.spec.explanation,
+        )
         == trained.spec
     )
     np.testing.assert_array_equal(spec.baseline, trained.spec.baseline)

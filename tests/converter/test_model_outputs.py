@@ -37,6 +37,7 @@ def test_every_output_has_its_width(model: Model, unseen: Float32) -> None:
         "novelty": (rows,),
         "features": (rows, 75),
         "shapley": (rows, 5),
+        "shapley_error": (rows, 5),
     }
     assert {getattr(outputs, name).dtype for name in OUTPUTS} == {np.dtype(np.float32)}
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from foreshock_converter.assemble import assemble
-from foreshock_converter.parity import brute_force_shapley
+from foreshock_converter.games import exact
+from foreshock_converter.oracle import brute_force_shapley
 from foreshock_converter.sample import tiny_model, train
-from foreshock_converter.shapley import coalitions, game
 from foreshock_converter.stress import stressed
 from foreshock_wire.model import Model
 from foreshock_wire.spec import Channel, Role
@@ -34,6 +34,7 @@ def test_values_sum_to_the_margin_above_the_baseline(model: Model, unseen: Float
         outputs.shapley.sum(axis=1), outputs.margin - start, rtol=0, atol=1e-5
     )
     assert np.abs(outputs.shapley).max() > 0.1
+    assert not outputs.shapley_error.any()
 
 
 def test_values_equal_brute_force_over_raw_windows(
@@ -104,7 +105,8 @@ def test_context_channels_are_no_players() -> None:
 
 @pytest.mark.parametrize("players", [1, 2, 5, 12])
 def test_the_game_is_fair(players: int) -> None:
-    table, members = game(players), coalitions(players)
+    table = exact(players)
+    members = table.members
     assert members[0].all()
     assert not members[-1].any()
     np.testing.assert_allclose(table.share.sum(axis=1), 1, rtol=1e-5)

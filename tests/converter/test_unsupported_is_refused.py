@@ -10,8 +10,8 @@ import xgboost as xgb
 from foreshock_converter.assemble import assemble
 from foreshock_converter.errors import UnsupportedModelError
 from foreshock_converter.features import FeatureGraph
+from foreshock_converter.games import exact, game
 from foreshock_converter.heads import Novelty, Platt
-from foreshock_converter.shapley import coalitions
 from foreshock_converter.trees import read_forest
 from foreshock_wire.errors import ChannelMismatchError
 from foreshock_wire.spec import Channel, ModelSpec, Role
@@ -142,4 +142,9 @@ def test_derived_channels_are_named() -> None:
 
 def test_too_many_players_for_an_exact_explanation() -> None:
     with pytest.raises(UnsupportedModelError, match="13 measured channels"):
-        coalitions(13)
+        exact(13)
+
+
+def test_too_many_players_for_the_memory_of_a_gateway() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"500 measured channels.*fewer features"):
+        game(500, 7500)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from foreshock_wire.errors import SpecError, SpecTooNewError
-from foreshock_wire.spec import Advice, Channel, Golden, ModelSpec, Role
+from foreshock_wire.spec import Advice, Channel, Explanation, Golden, ModelSpec, Role
 from tests.wire.samples import SPEC, same
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ def test_a_spec_round_trips_bit_for_bit(data: st.DataObject, windows: int, lengt
         threshold=data.draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
     )
     assert same(ModelSpec.from_json(spec.to_json()), spec)
+
+
+def test_how_it_explains_is_told_when_it_is_not_as_in_the_first_release() -> None:
+    assert "explanation" not in PLAIN
+    sampled = replace(SPEC, explanation=Explanation(rows=2434, permutations=128))
+    assert ModelSpec.from_json(sampled.to_json()).explanation == sampled.explanation
 
 
 def test_a_field_of_a_newer_writer_of_this_version_is_ignored() -> None:
@@ -117,6 +123,8 @@ def test_a_missing_or_empty_field_is_refused(field: str) -> None:
         ({"threshold_margin": float("nan")}, "threshold_margin nan"),
         ({"lead_time_quantiles": (0.9, 0.1)}, "must ascend"),
         ({"min_fill": 0.0}, "min_fill 0.0"),
+        ({"explanation": Explanation(rows=0)}, "by 0 rows"),
+        ({"explanation": Explanation(32, permutations=-2)}, "-2 permutations"),
         ({"golden": zeros((2, 3, 5), 2, (2, 5))}, "golden windows"),
         ({"golden": zeros((2, 3, 4), 3, (2, 4))}, "golden outputs"),
     ],

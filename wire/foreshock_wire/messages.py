@@ -98,13 +98,17 @@ class AlarmPriority(StrEnum):
 
 
 class Reason(Message):
-    """One sensor's part in an alarm: its exact Shapley value in margin (log-odds) units."""
+    """One sensor's part in an alarm: its Shapley value in margin (log-odds) units.
+
+    `contribution_error` is its standard error, 0 where the value is exact.
+    """
 
     channel: Id
     contribution: Finite
     value: Finite | None = None
     healthy: Finite | None = None
     unit: str = ""
+    contribution_error: Finite = 0.0
 
 
 class Alarm(Message):

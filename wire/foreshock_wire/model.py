@@ -36,7 +36,12 @@ OUTPUTS: Final = (
     "novelty",
     "features",
     "shapley",
+    "shapley_error",
 )
+LATER_OUTPUTS: Final = frozenset({"shapley_error"})
+"""Outputs that a file may lack: one without `shapley_error` explains exactly."""
+MOST_MIXED_CELLS: Final = 2**22
+"""Feature values that explaining mixes at once: 16 MiB, however many windows are asked for."""
 GOLDEN_TOLERANCE: Final = 1e-4
 """Largest margin difference (log-odds) between converter and device in the self-test."""
 
@@ -47,7 +52,8 @@ class Outputs:
 
     `margin` and `probability` and `novelty` float32[N]; `modes` float32[N, M]; `lead_time`
     float32[N, Q] in hours, ordered; `features` float32[N, F]; `shapley` float32[N, C] in margin
-    units, zero rows unless it was asked for.
+    units and `shapley_error` float32[N, C], its standard error (zero where the values are exact):
+    zero rows unless they were asked for.
     """
 
     margin: Float32
@@ -57,6 +63,7 @@ class Outputs:
     novelty: Float32
     features: Float32
     shapley: Float32
+    shapley_error: Float32
 
 
 class Model:
@@ -66,6 +73,10 @@ class Model:
         self.spec = spec
         self.sha256 = sha256
         self._session = session
+        given = {output.name for output in session.get_outputs()}
+        self._names = [name for name in OUTPUTS if name in given]
+        mixed = spec.explanation.rows * max(1, len(spec.features))
+        self._explained_at_once = max(1, MOST_MIXED_CELLS // mixed)
 
     @classmethod
     def load(cls, source: Path | bytes) -> Model:
@@ -96,11 +107,15 @@ class Model:
                 f"windows have shape {windows.shape}, the model reads [N, {expected[0]}, "
                 f"{expected[1]}] of {', '.join(self.spec.channel_ids)}"
             )
-        feed = {
-            "window": np.ascontiguousarray(windows, dtype=np.float32),
-            "explain": np.array(explain),
-        }
-        return Outputs(*self._session.run(list(OUTPUTS), feed))
+        windows = np.ascontiguousarray(windows, dtype=np.float32)
+        most = self._explained_at_once if explain else len(windows)
+        if len(windows) <= most:
+            return self._run(windows, explain=explain)
+        parts = [
+            self._run(windows[start : start + most], explain=explain)
+            for start in range(0, len(windows), most)
+        ]
+        return Outputs(*(np.concatenate([getattr(p, name) for p in parts]) for name in OUTPUTS))
 
     def check_channels(self, available: Sequence[str]) -> None:
         """Raise unless every channel that the model reads is among `available`.
@@ -114,6 +129,14 @@ class Model:
                 f"model {self.spec.name!r} reads {', '.join(missing)}, which this gateway's "
                 f"sources do not give (they give {', '.join(available)})"
             )
+
+    def _run(self, windows: Float32, *, explain: bool) -> Outputs:
+        feed = {"window": windows, "explain": np.array(explain)}
+        outputs = dict(zip(self._names, self._session.run(self._names, feed), strict=True))
+        if "shapley_error" not in outputs:
+            values = outputs["shapley"]
+            outputs["shapley_error"] = np.where(np.isnan(values), values, np.float32(0))
+        return Outputs(**outputs)
 
     def self_test(self) -> None:
         """Run the golden windows that travel in the file.
@@ -161,7 +184,7 @@ def _session(data: bytes) -> ort.InferenceSession:
 def _check_graph(session: ort.InferenceSession, spec: ModelSpec) -> None:
     outputs = {output.name for output in session.get_outputs()}
     inputs = {entry.name: entry.shape for entry in session.get_inputs()}
-    if missing := [name for name in OUTPUTS if name not in outputs]:
+    if missing := [name for name in OUTPUTS if name not in outputs | LATER_OUTPUTS]:
         raise SpecError(f"model {spec.name!r} lacks the outputs {', '.join(missing)}")
     if set(inputs) != {"window", "explain"}:
         raise SpecError(f"model {spec.name!r} has the inputs {', '.join(inputs)}")

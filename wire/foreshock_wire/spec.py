@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SPEC_VERSION: Final = 1
+LATER_FIELDS: Final = frozenset({"explanation"})
+"""Fields that came after the first release: not written while they say nothing new."""
 METADATA_KEY: Final = "foreshock.spec"
 """The ONNX metadata property that holds the spec."""
 
@@ -54,6 +56,18 @@ class Golden:
     windows: npt.NDArray[np.float32]
     margin: npt.NDArray[np.float32]
     shapley: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How the graph explains: `rows` mixtures of window and baseline are scored per window.
+
+    `permutations` of the sensors are sampled; 0 when the values are exact. The defaults stand for
+    a file that does not tell: exact, with the most rows that an exact explanation has.
+    """
+
+    rows: int = 4096
+    permutations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,7 @@ class ModelSpec:
     reference: Mapping[str, Histogram] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     golden: Golden | None = None
+    explanation: Explanation = Explanation()
     spec_version: int = SPEC_VERSION
 
     def __post_init__(self) -> None:
@@ -123,7 +138,11 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """Return the spec as it stands in the model's metadata."""
-        plain = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        plain = {
+            f.name: _plain(getattr(self, f.name))
+            for f in fields(self)
+            if f.name not in LATER_FIELDS or getattr(self, f.name) != f.default
+        }
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
     @classmethod
@@ -153,6 +172,7 @@ class ModelSpec:
 def _problems(spec: ModelSpec) -> Iterator[str]:
     yield from _channel_problems(spec.channel_ids)
     yield from _limit_problems(spec)
+    yield from _explanation_problems(spec.explanation)
     shape = (spec.length, len(spec.channels))
     if spec.baseline.shape != shape:
         yield f"baseline has shape {spec.baseline.shape}, windows have {shape}"
@@ -171,6 +191,12 @@ def _channel_problems(ids: tuple[str, ...]) -> Iterator[str]:
             check_id(channel, "channel")
         except InvalidIdError as error:
             yield str(error)
+
+
+def _explanation_problems(explanation: Explanation) -> Iterator[str]:
+    rows, permutations = explanation.rows, explanation.permutations
+    if type(rows) is not int or type(permutations) is not int or rows < 1 or permutations < 0:
+        yield f"explanation by {rows!r} rows and {permutations!r} permutations is none"
 
 
 def _limit_problems(spec: ModelSpec) -> Iterator[str]:
@@ -207,7 +233,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON is untyped
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, Channel | Histogram | Advice):
+    if isinstance(value, Channel | Histogram | Advice | Explanation):
         return asdict(value)
     return value
 
@@ -235,6 +261,7 @@ def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
         "lead_time_quantiles": tuple(raw["lead_time_quantiles"]),
         "baseline": _array(raw["baseline"]),
         "advice": tuple(Advice(**entry) for entry in raw.get("advice", ())),
+        "explanation": Explanation(**raw.get("explanation", {})),
         "reference": {
             name: Histogram(tuple(h["edges"]), tuple(h["counts"]))
             for name, h in raw.get("reference", {}).items()
