@@ -21,7 +21,7 @@ LOCKS = ROOT / "requirements"
 WHOLE = "dev"
 # What goes into each lock, as arguments of `uv pip compile`; the whole comes first.
 CONTENTS: dict[str, tuple[str, ...]] = {
-    "dev": ("pyproject.toml", "--extra", "demo", "--group", "dev"),
+    "dev": ("pyproject.toml", "--extra", "all", "--group", "dev"),
     "demo": ("pyproject.toml", "--extra", "demo", "--group", "build"),
     "agent": ("pyproject.toml", "--extra", "agent"),
     "uv": ("--group", "installer"),

@@ -3,6 +3,8 @@
 `@pytest.mark.needs("mosquitto")` on a test, or `absent("dataset:skab")` where only the test itself
 can find out. `FORESHOCK_REQUIRE=all` (or a comma separated list of names) turns the skip into a
 failure: CI sets it after it installed everything.
+
+Hypothesis has two profiles: `laws`, and `--hypothesis-profile=thorough` for a long look.
 """
 
 from __future__ import annotations
@@ -20,10 +22,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from types import ModuleType
+
+# A law is no timed test, and the machine is shared.
+settings.register_profile(
+    "laws", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", settings.get_profile("laws"), max_examples=1500)
+settings.load_profile("laws")
 
 # Debian keeps daemons where a user's PATH does not look.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])

@@ -18,7 +18,7 @@ from foreshock_converter.blocks import LANES, finite, scalar, total
 from foreshock_converter.errors import UnsupportedModelError
 from foreshock_converter.features import FeatureGraph, missing
 from foreshock_converter.games import Game, game
-from foreshock_converter.heads import MOST_SIGMAS, Heads, Novelty, Platt
+from foreshock_converter.heads import MOST_SIGMAS, Heads, Novelty
 from foreshock_converter.reference import golden_windows, histograms
 from foreshock_converter.trees import Forest, thresholds_by_feature, tree_ensemble
 from foreshock_wire.model import OUTPUTS, Model
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
     from spox import Var
+
+    from foreshock_converter.calibration import Calibration
 
     Float32 = npt.NDArray[np.float32]
 
@@ -45,7 +47,7 @@ class _Parts:
     graph: FeatureGraph
     forests: Mapping[str, Forest]
     shift: Float32
-    calibration: Platt
+    calibration: Calibration
     novelty: Novelty
     baseline: Float32
     owner: npt.NDArray[np.int64]
@@ -55,7 +57,7 @@ class _Parts:
 def assemble(
     spec: ModelSpec,
     heads: Heads,
-    calibration: Platt,
+    calibration: Calibration,
     novelty: Novelty,
     *,
     windows: Float32,
@@ -89,7 +91,7 @@ def assemble(
 
 
 def _parts(
-    spec: ModelSpec, graph: FeatureGraph, heads: Heads, calibration: Platt, novelty: Novelty
+    spec: ModelSpec, graph: FeatureGraph, heads: Heads, calibration: Calibration, novelty: Novelty
 ) -> _Parts:
     width = len(graph.names)
     if novelty.median.shape != (width,) or novelty.scale.shape != (width,):
@@ -99,7 +101,7 @@ def _parts(
     if abs(calibration.probability(spec.threshold_margin) - spec.threshold) > THRESHOLD_TOLERANCE:
         raise UnsupportedModelError(
             f"threshold {spec.threshold} is not the calibrated threshold_margin "
-            f"{spec.threshold_margin}: set it to Platt.probability of that margin"
+            f"{spec.threshold_margin}: set it to the calibration's probability of that margin"
         )
     measured = [channel for channel in spec.channels if channel.role is Role.MEASURED]
     if not measured:
@@ -156,7 +158,7 @@ def _outputs(parts: _Parts, window: Var, explain: Var) -> dict[str, Var]:
     values, errors = _shapley(parts, explain, margins, scored, count)
     return {
         "margin": op.squeeze(margin, _ints(1)),
-        "probability": op.squeeze(_probability(parts.calibration, margin), _ints(1)),
+        "probability": op.squeeze(parts.calibration.nodes(margin), _ints(1)),
         "modes": _unless(scored, _modes(columns, count, len(parts.spec.modes))),
         "lead_time": _unless(scored, _lead_time(parts, columns, count)),
         "novelty": op.squeeze(_unless(scored, _novelty(parts.novelty, features)), _ints(1)),
@@ -185,11 +187,6 @@ def _scored(parts: _Parts, features: Var) -> Var:
     return op.less(least, scalar(parts.spec.length))
 
 
-def _probability(calibration: Platt, margin: Var) -> Var:
-    line = op.add(op.mul(margin, scalar(calibration.a)), scalar(calibration.b))
-    return op.sigmoid(line)
-
-
 def _modes(columns: Mapping[str, Var], count: Var, width: int) -> Var:
     if "modes" not in columns:
         return _filled(np.nan, count, width)
@@ -197,11 +194,16 @@ def _modes(columns: Mapping[str, Var], count: Var, width: int) -> Var:
 
 
 def _lead_time(parts: _Parts, columns: Mapping[str, Var], count: Var) -> Var:
-    width = len(parts.spec.lead_time_quantiles)
+    quantiles = parts.spec.lead_time_quantiles
     if "lead_time" not in columns:
-        return _filled(np.nan, count, width)
-    shifted = op.add(columns["lead_time"], op.const(parts.shift))
-    ordered, _ = op.top_k(shifted, _ints(width), axis=1, largest=0)
+        return _filled(np.nan, count, len(quantiles))
+    hours = columns["lead_time"]
+    law = parts.forests["lead_time"].failure_time
+    if law is not None:
+        offsets = np.array([law.offset(quantile) for quantile in quantiles], np.float32)
+        hours = op.exp(op.add(hours, op.const(offsets)))
+    shifted = op.add(hours, op.const(parts.shift))
+    ordered, _ = op.top_k(shifted, _ints(len(quantiles)), axis=1, largest=0)
     return op.max([ordered, scalar(0)])
 
 

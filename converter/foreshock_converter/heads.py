@@ -30,9 +30,10 @@ class Heads:
     """The boosters, all over the same features.
 
     `fault`: binary:logistic. `modes`: multi:softprob, one class per failure mode of the spec.
-    `lead_time`: reg:quantileerror in hours, one alpha per quantile of the spec. Without `modes` or
-    `lead_time` the model's output of that name is NaN, in its full width. `lead_time_shift` adds
-    the conformal correction, in hours, to each quantile.
+    `lead_time` in hours: reg:quantileerror, one alpha per quantile of the spec, or survival:aft,
+    whose distribution gives the spec's quantiles. Without `modes` or `lead_time` the model's output
+    of that name is NaN, in its full width. `lead_time_shift` adds the conformal correction, in
+    hours, to each quantile.
     """
 
     fault: xgb.Booster
@@ -46,18 +47,11 @@ class Heads:
         Raises:
             UnsupportedModelError: a head of another shape or objective.
         """
+        widths = _widths(spec)
+        boosters = {"fault": self.fault, "modes": self.modes, "lead_time": self.lead_time}
         return {
-            name: _checked(name, booster, objective, width, features)
-            for name, booster, objective, width in (
-                ("fault", self.fault, "binary:logistic", 1),
-                ("modes", self.modes, "multi:softprob", len(spec.modes)),
-                (
-                    "lead_time",
-                    self.lead_time,
-                    "reg:quantileerror",
-                    len(spec.lead_time_quantiles),
-                ),
-            )
+            name: _checked(name, booster, widths[name], features)
+            for name, booster in boosters.items()
             if booster is not None
         }
 
@@ -75,31 +69,6 @@ class Heads:
                 f"each of the {quantiles} quantiles"
             )
         return shift
-
-
-@dataclass(frozen=True, slots=True)
-class Platt:
-    """Calibration: probability = sigmoid(a * margin + b) (Platt 1999), rising with the margin."""
-
-    a: float = 1.0
-    b: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (self.a > 0 and np.isfinite([self.a, self.b]).all()):
-            raise UnsupportedModelError(
-                f"calibration a={self.a}, b={self.b}: a must be positive and both finite, or a "
-                "higher margin would not mean a higher probability"
-            )
-
-    def probability(self, margin: npt.ArrayLike) -> Float64:
-        """Calibrate margins, in float64."""
-        line = self.a * np.asarray(margin, np.float64) + self.b
-        # The logistic function as a tanh does not overflow.
-        return np.float64(0.5) * (1 + np.tanh(line / 2))
-
-    def margin(self, probability: float) -> float:
-        """Return the margin whose probability this is: a threshold's place in margin space."""
-        return float((np.log(probability / (1 - probability)) - self.b) / self.a)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +103,23 @@ def _centre_and_spread(values: Float32) -> tuple[float, float]:
     return median, spread or float(np.std(values, dtype=np.float64))
 
 
-def _checked(name: str, booster: xgb.Booster, objective: str, width: int, features: int) -> Forest:
+def _widths(spec: ModelSpec) -> dict[str, dict[str, int]]:
+    """Return the objectives that each head may have, and how many columns each of them gives."""
+    return {
+        "fault": dict.fromkeys(("binary:logistic", "binary:logitraw"), 1),
+        "modes": dict.fromkeys(("multi:softprob", "multi:softmax"), len(spec.modes)),
+        "lead_time": {"reg:quantileerror": len(spec.lead_time_quantiles), "survival:aft": 1},
+    }
+
+
+def _checked(name: str, booster: xgb.Booster, widths: dict[str, int], features: int) -> Forest:
     forest = read_forest(booster, name=name)
-    if forest.objective != objective:
+    if forest.objective not in widths:
         raise UnsupportedModelError(
-            f"the {name} booster has the objective {forest.objective!r}, its head is {objective!r}"
+            f"the {name} booster has the objective {forest.objective!r}, its head is "
+            f"{' or '.join(map(repr, widths))}"
         )
+    width = widths[forest.objective]
     if forest.targets != width:
         raise UnsupportedModelError(
             f"the {name} booster gives {forest.targets} columns, the spec names {width}"

@@ -16,13 +16,15 @@ from foreshock_converter.errors import ParityError
 from foreshock_converter.games import game
 from foreshock_converter.oracle import brute_force_samples, brute_force_shapley, players_of
 from foreshock_converter.stress import stressed
+from foreshock_converter.trees import read_forest
 from foreshock_wire.model import Model, Outputs
 from foreshock_wire.spec import Role
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from foreshock_converter.heads import Heads, Platt
+    from foreshock_converter.calibration import Calibration
+    from foreshock_converter.heads import Heads
 
     Float32 = npt.NDArray[np.float32]
     Float64 = npt.NDArray[np.float64]
@@ -35,14 +37,17 @@ EXPLAINED: Final = 32
 MOST_PROBABILITY: Final = 1e-5
 MOST_SHAPLEY: Final = 1e-4
 MOST_LEAD_TIME_H: Final = 1e-2
-"""Summing float32 in another order moves a quantile of 1,000 h by about this much."""
+"""Summing float32 in another order moves a quantile of `LONG_H` by about this much."""
+LONG_H: Final = 1e3
+"""Longer times are compared in parts of this."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
     """Largest differences between graph and oracle; infinite where only one of them has a value.
 
-    `flips` counts decisions at the spec's `threshold_margin` that differ.
+    `flips` counts decisions at the spec's `threshold_margin` that differ. Lead times longer than
+    `LONG_H` are compared per `LONG_H`.
     """
 
     windows: int
@@ -78,7 +83,7 @@ class ParityReport:
             )
 
 
-def parity(model: bytes, heads: Heads, calibration: Platt, windows: Float32) -> ParityReport:
+def parity(model: bytes, heads: Heads, calibration: Calibration, windows: Float32) -> ParityReport:
     """Compare the model file with its parts on `windows` float32[N, T, C] and on stressed ones."""
     loaded = Model.load(model)
     rows = np.concatenate([windows, stressed(_sample(windows, STRESSED))])
@@ -96,7 +101,7 @@ def parity(model: bytes, heads: Heads, calibration: Platt, windows: Float32) -> 
         max_abs_margin=difference(seen.margin, margin),
         max_abs_probability=difference(seen.probability, calibration.probability(margin)),
         max_abs_modes=difference(seen.modes, _modes(heads, seen)),
-        max_abs_lead_time_h=difference(seen.lead_time, _lead_time(heads, loaded, seen)),
+        max_abs_lead_time_h=difference(seen.lead_time, _lead_time(heads, loaded, seen), per=LONG_H),
         max_abs_shapley=_explanation_difference(loaded, heads.fault, to_explain),
     )
 
@@ -107,12 +112,14 @@ class _Difference:
     def __init__(self, scored: npt.NDArray[np.bool_]) -> None:
         self.scored = scored
 
-    def __call__(self, have: Float32, want: npt.NDArray[np.floating]) -> float:
+    def __call__(self, have: Float32, want: npt.NDArray[np.floating], per: float = np.inf) -> float:
+        """Return the largest difference, of values beyond `per` relative to it."""
         if not np.isnan(have[~self.scored]).all():
             return float("inf")
         got, due = have[self.scored], want[self.scored]
-        off = np.abs(got.astype(np.float64) - due)
-        off[np.isnan(got) & np.isnan(due)] = 0
+        with np.errstate(invalid="ignore"):
+            off = np.abs(got.astype(np.float64) - due) / np.maximum(1, np.abs(due) / per)
+        off[(got == due) | (np.isnan(got) & np.isnan(due))] = 0
         return float(np.nan_to_num(off, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
@@ -152,8 +159,10 @@ def _oracle_margin(heads: Heads, model: Model, windows: Float32, features: Float
 def _modes(heads: Heads, seen: Outputs) -> npt.NDArray[np.floating]:
     if heads.modes is None:
         return np.full_like(seen.modes, np.nan)
-    predicted: Float32 = heads.modes.predict(_matrix(seen.features))
-    return predicted
+    margins = _margin(heads.modes, seen.features).astype(np.float64)
+    odds = np.exp(margins - margins.max(axis=1, keepdims=True))
+    shares: Float64 = odds / odds.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _explanation_difference(model: Model, fault: xgb.Booster, windows: Float32) -> float:
@@ -170,6 +179,12 @@ def _explanation_difference(model: Model, fault: xgb.Booster, windows: Float32) 
 def _lead_time(heads: Heads, model: Model, seen: Outputs) -> npt.NDArray[np.floating]:
     if heads.lead_time is None:
         return np.full_like(seen.lead_time, np.nan)
-    predicted = heads.lead_time.predict(_matrix(seen.features)).reshape(seen.lead_time.shape)
-    ordered: npt.NDArray[np.floating] = np.sort(predicted + heads.shift(model.spec), axis=1)
+    spec = model.spec
+    predicted = heads.lead_time.predict(_matrix(seen.features)).reshape(len(seen.margin), -1)
+    law = read_forest(heads.lead_time).failure_time
+    if law is not None:
+        # XGBoost predicts exp(margin); the quantiles are that many times as long.
+        times = np.exp([law.offset(quantile) for quantile in spec.lead_time_quantiles])
+        predicted = predicted.astype(np.float64) * times
+    ordered: npt.NDArray[np.floating] = np.sort(predicted + heads.shift(spec), axis=1)
     return ordered.clip(min=0)

@@ -14,8 +14,9 @@ import numpy as np
 import xgboost as xgb
 
 from foreshock_converter.assemble import assemble
+from foreshock_converter.calibration import Platt
 from foreshock_converter.features import FeatureGraph
-from foreshock_converter.heads import Heads, Novelty, Platt
+from foreshock_converter.heads import Heads, Novelty
 from foreshock_converter.trees import snap_thresholds
 from foreshock_wire.spec import Advice, Channel, ModelSpec
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+
+    from foreshock_converter.calibration import Calibration
 
     Float32 = npt.NDArray[np.float32]
 
@@ -45,7 +48,7 @@ class Trained:
 
     spec: ModelSpec
     heads: Heads
-    calibration: Platt
+    calibration: Calibration
     novelty: Novelty
     windows: Float32
 

@@ -16,6 +16,7 @@ import spox.opset.ai.onnx.v21 as op
 import xgboost as xgb
 
 from foreshock_converter.errors import UnsupportedModelError
+from foreshock_converter.survival import FailureTime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +30,10 @@ BRANCH_LT: Final = 1
 LEAF: Final = -1
 LOGIT_OBJECTIVES: Final = frozenset({"binary:logistic", "reg:logistic"})
 """Objectives whose base score is stored as a probability."""
+AFT: Final = "survival:aft"
+"""The objective whose base score is stored as a time, and whose margin is its logarithm."""
 OBJECTIVES: Final = LOGIT_OBJECTIVES | {
+    AFT,
     "binary:logitraw",
     "multi:softmax",
     "multi:softprob",
@@ -54,12 +58,16 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """A booster in margin space: the sum of its trees per target, plus `base` float32[targets]."""
+    """A booster in margin space: the sum of its trees per target, plus `base` float32[targets].
+
+    `failure_time` is what `survival:aft` has around its margin, None for other objectives.
+    """
 
     trees: tuple[Tree, ...]
     base: Float32
     features: int
     objective: str
+    failure_time: FailureTime | None = None
 
     @property
     def targets(self) -> int:
@@ -82,6 +90,7 @@ def read_forest(booster: xgb.Booster, *, name: str = "model") -> Forest:
         base=_base(learner),
         features=int(learner["learner_model_param"]["num_feature"]),
         objective=learner["objective"]["name"],
+        failure_time=_failure_time(learner["objective"]),
     )
 
 
@@ -160,8 +169,14 @@ def _unsupported(booster: xgb.Booster, learner: dict[str, Any]) -> Iterator[str]
         )
     if any(kind == "c" for kind in learner.get("feature_types") or ()):
         yield "splits on categories: one-hot encode them as numbers before training"
-    if not learner["gradient_booster"]["model"]["trees"]:
+    trees = learner["gradient_booster"]["model"]["trees"]
+    if not trees:
         yield "has no trees: train it for at least one round"
+    if not all(np.isfinite([_base(learner).sum(), *map(_size, trees)])):
+        yield (
+            "has a base score or thresholds or leaves that are not finite: look for infinite "
+            "labels or features, and for a base_score of 0 or 1"
+        )
 
 
 def _tree(target: int, raw: dict[str, Any], name: str) -> Tree:
@@ -185,11 +200,26 @@ def _tree(target: int, raw: dict[str, Any], name: str) -> Tree:
     )
 
 
+def _size(raw: dict[str, Any]) -> float:
+    """Return a number that is finite when each number in the tree is."""
+    return float(np.abs(np.array(raw["split_conditions"], np.float32)).max())
+
+
+def _failure_time(objective: dict[str, Any]) -> FailureTime | None:
+    if objective["name"] != AFT:
+        return None
+    told = objective["aft_loss_param"]
+    return FailureTime(told["aft_loss_distribution"], float(told["aft_loss_distribution_scale"]))
+
+
 def _base(learner: dict[str, Any]) -> Float32:
     stored = json.loads(learner["learner_model_param"]["base_score"])
     base = np.atleast_1d(np.array(stored, np.float32))
-    if learner["objective"]["name"] in LOGIT_OBJECTIVES:
-        base = -np.log(np.float32(1) / base - np.float32(1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if learner["objective"]["name"] in LOGIT_OBJECTIVES:
+            base = -np.log(np.float32(1) / base - np.float32(1))
+        if learner["objective"]["name"] == AFT:
+            base = np.log(base)
     parameters = learner["learner_model_param"]
     targets = max(int(parameters["num_class"]), int(parameters["num_target"]), 1)
     return np.broadcast_to(base, (targets,)).astype(np.float32)

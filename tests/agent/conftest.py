@@ -1,11 +1,10 @@
-"""One small model and one broker for the tests of the agent; hypothesis without a deadline."""
+"""One small model and one broker for the tests of the agent."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from foreshock.brokers import make_broker
 
@@ -14,11 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foreshock.brokers import Broker
-
-settings.register_profile(
-    "laws", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("laws")
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foreshock_converter.assemble import assemble
+from foreshock_converter.calibration import Platt
 from foreshock_converter.features import FeatureGraph
-from foreshock_converter.heads import MOST_SIGMAS, Novelty, Platt
+from foreshock_converter.heads import MOST_SIGMAS, Novelty
 from foreshock_converter.sample import synthetic_windows
 from foreshock_wire.model import OUTPUTS, Model
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from foreshock_converter.assemble import assemble
+from foreshock_converter.calibration import Platt
 from foreshock_converter.errors import ParityError
-from foreshock_converter.heads import Platt
 from foreshock_converter.parity import parity
 from foreshock_converter.sample import synthetic_windows, train
 

@@ -8,10 +8,11 @@ import pytest
 import xgboost as xgb
 
 from foreshock_converter.assemble import assemble
+from foreshock_converter.calibration import Platt
 from foreshock_converter.errors import UnsupportedModelError
 from foreshock_converter.features import FeatureGraph
 from foreshock_converter.games import exact, game
-from foreshock_converter.heads import Novelty, Platt
+from foreshock_converter.heads import Novelty
 from foreshock_converter.trees import read_forest
 from foreshock_wire.errors import ChannelMismatchError
 from foreshock_wire.spec import Channel, ModelSpec, Role

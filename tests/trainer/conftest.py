@@ -1,4 +1,4 @@
-"""What gateways would send, for every test of the trainer; hypothesis without a deadline."""
+"""What gateways would send, for every test of the trainer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from foreshock_trainer.lake import Lake
 from foreshock_wire.batch import Readings
@@ -14,10 +13,6 @@ from foreshock_wire.batch import Readings
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-# A law is no timed test, and the machine is shared.
-settings.register_profile("laws", deadline=None, max_examples=60)
-settings.load_profile("laws")
 
 HOUR_NS = 3_600_000_000_000
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import xgboost as xgb
 
-from foreshock_converter.heads import Heads, Novelty, Platt
+from foreshock_converter.calibration import Platt
+from foreshock_converter.heads import Heads, Novelty
 from foreshock_converter.trees import snap_thresholds
 from foreshock_trainer.calibrate import best_threshold, conformal_shift, platt_line
 from foreshock_trainer.evaluate import window_figures
