@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from foreshock_trainer.bootstrap import draw_machines
 from foreshock_trainer.evaluate import window_figures
-from foreshock_trainer.gate import MARGIN, Contest, Verdict, draw_machines, judge
+from foreshock_trainer.gate import MARGIN, Contest, Verdict, judge
 
 if TYPE_CHECKING:
     import numpy.typing as npt

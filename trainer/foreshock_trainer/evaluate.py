@@ -31,7 +31,8 @@ class WindowFigures:
     """Per window; shares from 0 to 1, NaN where a figure has no meaning (no such class).
 
     `always_no_*` and `always_yes_f1` are what a constant answer would get on the same windows;
-    the PR-AUC of a constant is the `prevalence`.
+    `random_f1` is what as many alarms would get that fall anywhere. The PR-AUC of both is the
+    `prevalence`, their balanced accuracy (the mean of recall and specificity) one half.
     """
 
     windows: int
@@ -42,11 +43,13 @@ class WindowFigures:
     recall: float
     fpr: float
     accuracy: float
+    balanced_accuracy: float
     roc_auc: float
     pr_auc: float
     always_no_accuracy: float
     always_no_f1: float
     always_yes_f1: float
+    random_f1: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +120,45 @@ def window_figures(label: Bool, score: Floats, alarm: Bool) -> WindowFigures:
     tp = int(np.count_nonzero(alarm & label))
     fp = int(np.count_nonzero(alarm & ~label))
     prevalence = _share(positives, n)
+    recall, fpr = _share(tp, positives), _share(fp, n - positives)
     return WindowFigures(
         windows=n,
         positives=positives,
         prevalence=prevalence,
         f1=_share(2 * tp, tp + fp + positives),
         precision=_share(tp, tp + fp),
-        recall=_share(tp, positives),
-        fpr=_share(fp, n - positives),
+        recall=recall,
+        fpr=fpr,
         accuracy=_share(n - positives - fp + tp, n),
+        balanced_accuracy=(recall + 1 - fpr) / 2,
         roc_auc=roc_auc(label, score),
         pr_auc=pr_auc(label, score),
         always_no_accuracy=1.0 - prevalence,
         always_no_f1=0.0,
         always_yes_f1=_share(2 * positives, n + positives),
+        random_f1=_share(2 * (tp + fp) * prevalence, tp + fp + positives),
     )
+
+
+def band_figures(
+    lead_time_h: Floats, score: Floats, alarm: Bool, *, nearest_h: float, farthest_h: float
+) -> WindowFigures:
+    """Return how well alarms tell failures that are some time away from none in sight.
+
+    A window is positive when nearest < time to failure <= farthest, and negative when no failure
+    comes within `farthest_h`. Windows with less than `nearest_h` left are neither: an alarm there
+    is right, but not early.
+
+    Args:
+        lead_time_h: float[N] hours to the failure, NaN when none comes.
+        score: float[N].
+        alarm: bool[N].
+        nearest_h: exclusive.
+        farthest_h: inclusive.
+    """
+    asked = ~(lead_time_h <= nearest_h)
+    label = lead_time_h[asked] <= farthest_h
+    return window_figures(label, score[asked], alarm[asked])
 
 
 def pr_auc(label: Bool, score: Floats, weight: Floats | None = None) -> float:

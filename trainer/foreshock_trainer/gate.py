@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from foreshock_trainer.bootstrap import draw_machines
 from foreshock_trainer.evaluate import pr_auc_sorted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
 
+    from foreshock_trainer.bootstrap import Draws
     from foreshock_trainer.evaluate import WindowFigures
 
     Bool = npt.NDArray[np.bool_]
@@ -81,26 +81,6 @@ def judge(  # the gate's whole question in one place
         *_champion_reasons(gain),
     ]
     return Verdict(not reasons, tuple(reasons), skill, gain)
-
-
-@dataclass(frozen=True, slots=True)
-class Draws:
-    """Machines drawn with replacement: `times` int[R, M]; `of` int[N] is each window's machine."""
-
-    times: Ints
-    of: Ints
-
-    def __iter__(self) -> Iterator[Float64]:
-        """Yield each resample's weight of every window, float64[N]."""
-        return (drawn.astype(np.float64)[self.of] for drawn in self.times)
-
-
-def draw_machines(machine: Ints, count: int, seed: int) -> Draws:
-    """Draw whole machines `count` times (cluster bootstrap; Field and Welsh 2007)."""
-    names, of = np.unique(machine, return_inverse=True)
-    share = np.full(len(names), 1 / max(len(names), 1))
-    times = np.random.default_rng(seed).multinomial(len(names), share, size=count)
-    return Draws(times, of)
 
 
 def _file_reasons(*, parity_ok: bool, failures: int) -> list[str]:
