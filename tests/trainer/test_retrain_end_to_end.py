@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from click.testing import CliRunner
 
 from foreshock_plant.recorder import record
 from foreshock_trainer.cli import cli
+from foreshock_trainer.evaluate import NS_PER_HOUR
 from foreshock_trainer.examples import examples_of
 from foreshock_trainer.folder import ingest_folder
+from foreshock_trainer.ingest import Ingest, Message
+from foreshock_trainer.labels import add_labels
 from foreshock_trainer.lake import Lake
+from foreshock_trainer.leaks import LeakError
 from foreshock_trainer.retrain import retrain
 from foreshock_trainer.settings import RetrainSettings
 from foreshock_trainer.splits import split_machines
 from foreshock_trainer.tracking import Tracking, TrackingError, resolve
+from foreshock_wire.batch import Readings
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.model import Model
+from foreshock_wire.topics import Gateway, Stream, uplink
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from foreshock_trainer.result import Outcome
 
 
@@ -107,9 +113,11 @@ def test_a_refusal_is_no_error_and_the_json_says_why(trained: Trained, tmp_path:
     settings, report = trained.settings, tmp_path / "report.json"
     # The champion reads windows of 48 samples, so a challenger of 24 cannot be compared with it.
     arguments = ["retrain", "--lake", settings.lake, "--tracking", str(settings.tracking)]
+    html = tmp_path / "run.html"
 
     done = CliRunner().invoke(
-        cli, [*arguments, "--length", "24", "--report", str(report), "--json"]
+        cli,
+        [*arguments, "--length", "24", "--report", str(report), "--html", str(html), "--json"],
     )
 
     assert done.exit_code == 0, done.output
@@ -120,6 +128,11 @@ def test_a_refusal_is_no_error_and_the_json_says_why(trained: Trained, tmp_path:
     assert (outcome["version"], outcome["alias"], outcome["promoted"]) == (None, None, False)
     assert outcome["baseline"]["always_no_f1"] == 0
     assert set(outcome["metrics"]) >= {"f1", "fpr", "roc_auc", "pr_auc", "event_recall"}
+    assert outcome["single_threshold"]["f1"] < outcome["metrics"]["f1"]
+    assert "refused by the gate" in html.read_text()
+    whole = json.loads(html.with_suffix(".json").read_text())
+    assert whole["metrics"] == outcome["metrics"]
+    assert len(whole["curves"]["timelines"]) == outcome["counts"]["test_machines"]
 
 
 def test_what_is_not_registered_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
@@ -129,6 +142,63 @@ def test_what_is_not_registered_is_refused_by_name(trained: Trained, tmp_path: P
         resolve("models:/nobody@champion", trained.settings.tracking)
     with pytest.raises(TrackingError, match="NAME@ALIAS"):
         resolve("foreshock", trained.settings.tracking)
+
+
+def test_the_page_of_a_run_is_its_artifact(trained: Trained) -> None:
+    path = resolve("models:/foreshock/1", trained.settings.tracking)
+    folder = path.parent.parent
+    assert trained.first.sha256 in (folder / "page.html").read_text()
+    whole = json.loads(json.dumps(trained.first.whole()))
+    assert json.loads((folder / "figures.json").read_text()) == whole
+
+
+def lake_with_status(source: Lake, root: Path) -> Lake:
+    """Torque, and a status that somebody wrote back: 1 in the two days before each failure."""
+    rows = source.readings(columns=("machine", "channel", "time_ns", "value"))
+    torque = rows.filter(pc.equal(rows["channel"], "torque"))
+    names, machine = np.unique(torque["machine"].to_pylist(), return_inverse=True)
+    time_ns, value = torque["time_ns"].to_numpy(), torque["value"].to_numpy()
+    soon = np.zeros(len(time_ns), np.float32)
+    for event in source.events().to_pylist():
+        left_h = (event["time_ns"] - time_ns) / NS_PER_HOUR
+        of_it = (names[machine] == event["machine"]) & (event["kind"] == "failure")
+        soon[of_it & (left_h >= 0) & (left_h <= 48)] = 1
+    batch = Readings(
+        epoch="e1",
+        first_seq=1,
+        machines=names.tolist(),
+        channels=["torque", "status"],
+        machine=np.repeat(machine, 2).astype(np.uint16),
+        channel=np.tile([0, 1], len(machine)).astype(np.uint16),
+        time_ns=np.repeat(time_ns, 2),
+        received_ns=np.repeat(time_ns, 2),
+        value=np.stack([value, soon], axis=1).ravel(),
+        flags=np.zeros(2 * len(machine), np.uint8),
+    )
+    made = Lake(root, create=True)
+    Ingest(made).take(
+        [Message(uplink(Gateway("works", "gw-1"), Stream.READINGS), batch.to_bytes(), 1)]
+    )
+    return made
+
+
+def test_a_channel_that_holds_the_answer_is_refused_unless_it_is_vouched_for(
+    trained: Trained, tmp_path: Path
+) -> None:
+    settings = trained.settings
+    lake_with_status(Lake(settings.lake), tmp_path / "lake")
+    labels = Path(settings.lake).parent / "recorded" / "events.csv"
+    add_labels(Lake(tmp_path / "lake", create=True), labels)
+    arguments = ["retrain", "--lake", str(tmp_path / "lake"), "--tracking", str(tmp_path / "m")]
+    arguments += ["--channel", "torque:N.m", "--channel", "status:1"]
+
+    refused = CliRunner().invoke(cli, arguments)
+    done = CliRunner().invoke(cli, [*arguments, "--vouch", "status", "--json"])
+
+    assert isinstance(refused.exception, LeakError)
+    assert "label among the features: 'status." in str(refused.exception)
+    assert "torque" not in str(refused.exception)
+    assert json.loads(done.stdout.splitlines()[-1])["metrics"]["roc_auc"] > 0.99
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

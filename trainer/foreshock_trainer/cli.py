@@ -19,6 +19,7 @@ TRACKING = click.option(
     help="The folder of MLflow's database and artifacts.",
 )
 NAME = click.option("--name", default="foreshock", show_default=True, help="The registered model.")
+HTML_HELP = "Write the page of the run there, and its figures as JSON beside it."
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
 
 
@@ -39,7 +40,7 @@ cli.add_command(labels)
 Examples:
   foreshock trainer retrain --lake lake --tracking models
   foreshock trainer retrain --lake lake --tracking models --promote --json
-  foreshock trainer retrain --lake lake --tracking models --horizon-h 24 --report report.json
+  foreshock trainer retrain --lake lake --tracking models --horizon-h 24 --html run.html
 
 A model that the gate refuses is recorded but not registered; the exit code is 0 all the same.
 """
@@ -49,6 +50,7 @@ A model that the gate refuses is recorded but not registered; the exit code is 0
 @NAME
 @click.option("--promote", is_flag=True, help="Make it the champion when it passes the gate.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON there.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help=HTML_HELP)
 @click.option(
     "--channel",
     "channels",
@@ -64,12 +66,20 @@ A model that the gate refuses is recorded but not registered; the exit code is 0
 @click.option("--horizon-h", default=48.0, show_default=True, help="How far ahead to look.")
 @click.option("--lateness-s", default=0.0, show_default=True, help="As the gateways have it.")
 @click.option("--seed", default=0, show_default=True, help="Of the training.")
+@click.option(
+    "--vouch",
+    "vouched",
+    multiple=True,
+    metavar="CHANNEL",
+    help="This channel looks like a leak and is none.",
+)
 @JSON
 def retrain(  # noqa: PLR0917 - click passes options by name
     lake: str,
     tracking: Path,
     name: str,
     report: Path | None,
+    html: Path | None,
     channels: tuple[str, ...],
     period_s: float,
     length: int,
@@ -77,6 +87,7 @@ def retrain(  # noqa: PLR0917 - click passes options by name
     horizon_h: float,
     lateness_s: float,
     seed: int,
+    vouched: tuple[str, ...],
     *,
     promote: bool,
     as_json: bool,
@@ -85,6 +96,7 @@ def retrain(  # noqa: PLR0917 - click passes options by name
     from foreshock_trainer.lean import import_xgboost_alone  # noqa: PLC0415 - heavy
 
     import_xgboost_alone()
+    from foreshock_trainer.page import page  # noqa: PLC0415 - heavy
     from foreshock_trainer.retrain import retrain as run  # noqa: PLC0415 - heavy
 
     settings = RetrainSettings(
@@ -98,12 +110,16 @@ def retrain(  # noqa: PLR0917 - click passes options by name
         lateness_s=lateness_s,
         horizon_h=horizon_h,
         seed=seed,
+        vouched=vouched,
         promote=promote,
     )
     outcome = run(settings, lambda line: click.echo(line, err=as_json), _show_machines)
     result = outcome.as_json()
     if report:
         report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if html:
+        html.write_text(page(outcome), encoding="utf-8")
+        html.with_suffix(".json").write_text(json.dumps(outcome.whole()), encoding="utf-8")
     for line in outcome.lines():
         click.echo(line, err=as_json)
     if as_json:

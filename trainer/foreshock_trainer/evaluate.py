@@ -196,7 +196,7 @@ def roc_auc(label: Bool, score: Floats) -> float:
 
 def event_figures(scored: Scored, alarm: Bool, stride_ns: int) -> EventFigures:
     """Return the per-event figures; `stride_ns` is the time that one window stands for."""
-    first_alarm = _lead_times(scored, alarm)
+    first_alarm = lead_times(scored, alarm)
     found = first_alarm[~np.isnan(first_alarm)]
     false, early = _false_episodes(scored, alarm)
     months = np.count_nonzero(~scored.label) * stride_ns / NS_PER_HOUR / HOURS_PER_MONTH
@@ -214,7 +214,7 @@ def event_figures(scored: Scored, alarm: Bool, stride_ns: int) -> EventFigures:
     )
 
 
-def _lead_times(scored: Scored, alarm: Bool) -> Float64:
+def lead_times(scored: Scored, alarm: Bool) -> Float64:
     """Return the lead time in h of each event's first alarm within the horizon; NaN if missed."""
     inside = scored.label
     machine, failure_ns = scored.machine[inside], scored.failure_ns[inside]

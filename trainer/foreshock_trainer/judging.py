@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from foreshock_trainer.evaluate import Report, report
+from foreshock_trainer.evaluate import Report, numbers, report
 from foreshock_trainer.gate import Contest, Verdict, judge
+from foreshock_trainer.study import Seen, Single, Study, study
 from foreshock_wire.errors import ModelError
-from foreshock_wire.model import Model
+from foreshock_wire.model import Model, Outputs
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from foreshock_trainer.baselines import SingleThreshold
     from foreshock_trainer.examples import Examples
     from foreshock_trainer.tracking import Version
 
@@ -27,23 +29,31 @@ CHUNK: Final = 512
 class Judged:
     """The gate's verdict, and the figures of the test machines behind it.
 
-    `test` is as a gateway sees them, `clean` without mixed windows, `champion` the champion's on
-    the same windows as `test`.
+    `test` is as a gateway sees them, and `study` their long form; `clean` is without mixed windows,
+    `champion` the champion's on the same windows as `test`.
     """
 
     verdict: Verdict
     test: Report
     clean: Report
     champion: Report | None
+    study: Study
 
     def figures(self) -> dict[str, float]:
         """Return every figure by name, prefixed with its group."""
-        groups = {"test": self.test, "test_clean": self.clean, "champion": self.champion}
+        brief = self.study.brief()
+        groups = {
+            "test": self.test.flat() | brief["calibration"],
+            "test_clean": self.clean.flat(),
+            "champion": self.champion.flat() if self.champion else {},
+            "test_lead_band": numbers(asdict(self.study.band)),
+            "test_lead_interval": brief["lead_interval"],
+            "test_single": numbers(asdict(self.study.single.figures)) if self.study.single else {},
+        }
         return {
             f"{group}_{name}": value
             for group, seen in groups.items()
-            if seen
-            for name, value in seen.flat().items()
+            for name, value in seen.items()
         }
 
 
@@ -61,6 +71,7 @@ def judged(
     test: Examples,
     champion: Version | None,
     *,
+    single: SingleThreshold | None,
     stride_ns: int,
     parity_ok: bool,
     seed: int,
@@ -71,12 +82,14 @@ def judged(
         data: the model file.
         test: the examples of the permanent test machines.
         champion: what the fleet runs now, if anything.
+        single: the fixed-threshold baseline, chosen on validation machines.
         stride_ns: the time that one window stands for.
         parity_ok: the file gives what the estimators give.
         seed: of the gate's bootstrap.
     """
     model = Model.load(data)
-    margin, limit = margins(model, test.windows), model.spec.threshold_margin
+    said = outputs(model, test.windows)
+    margin, limit = said.margin, model.spec.threshold_margin
     seen = report(test.scored(margin), limit, stride_ns)
     clean = report(test.take(~test.mixed).scored(margin[~test.mixed]), limit, stride_ns)
     other = _scored_by(champion, test) if champion else _Champion()
@@ -93,19 +106,43 @@ def judged(
     theirs = (
         None if other.margin is None else report(test.scored(other.margin), other.limit, stride_ns)
     )
-    return Judged(verdict, seen, clean, theirs)
+    return Judged(verdict, seen, clean, theirs, _study(model, test, said, single, seed))
 
 
-def margins(model: Model, windows: Float32) -> Float32:
-    """Return a model's margins float32[N] of windows float32[N, T, C], in chunks."""
-    parts = [model.run(windows[i : i + CHUNK]).margin for i in range(0, len(windows), CHUNK)]
-    return np.concatenate([np.empty(0, np.float32), *parts])
+def outputs(model: Model, windows: Float32) -> Outputs:
+    """Return what a model says of windows float32[N, T, C], run in chunks."""
+    starts = range(0, max(len(windows), 1), CHUNK)
+    parts = [model.run(windows[i : i + CHUNK]) for i in starts]
+    columns = (np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Outputs))
+    return Outputs(*columns)
+
+
+def _study(
+    model: Model, test: Examples, said: Outputs, single: SingleThreshold | None, seed: int
+) -> Study:
+    spec = model.spec
+    quantiles = spec.lead_time_quantiles
+    seen = Seen(
+        scored=test.scored(said.margin),
+        probability=said.probability,
+        lead_time_h=said.lead_time,
+        lead_level=quantiles[-1] - quantiles[0] if quantiles else 0.0,
+        threshold=spec.threshold_margin,
+        limit=spec.threshold,
+        horizon_h=spec.horizon_h,
+    )
+    baseline = (
+        Single(single.text(spec.features), single.figures(said.features, test.label))
+        if single
+        else None
+    )
+    return study(seen, test.machines, baseline, seed=seed)
 
 
 def _scored_by(champion: Version, test: Examples) -> _Champion:
     try:
         model = Model.load(champion.path)
-        return _Champion(margins(model, test.windows), model.spec.threshold_margin)
+        return _Champion(outputs(model, test.windows).margin, model.spec.threshold_margin)
     except (ModelError, OSError) as error:
         return _Champion(
             problem=f"it cannot be compared with champion version {champion.number} ({error}): "

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from foreshock_converter.parity import ParityReport
     from foreshock_trainer.evaluate import Report, WindowFigures
     from foreshock_trainer.gate import Verdict
+    from foreshock_trainer.study import Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class Outcome:
     `version` is None when the gate refused; `sha256` is the file's; `test` holds the figures on the
     permanent test machines as a gateway sees them, `test_clean` those without mixed windows,
     `test_later` those across time (see `fit.across_time`), `champion` those of the champion on the
-    same windows as `test`; `seconds` is the wall time of each step.
+    same windows as `test`; `study` is the long form of `test`; `provenance` says what the model was
+    made of; `seconds` is the wall time of each step.
     """
 
     name: str
@@ -38,7 +40,9 @@ class Outcome:
     test_later: WindowFigures | None
     validation_f1: float
     champion: Report | None
+    study: Study
     parity: ParityReport
+    provenance: Mapping[str, str]
     counts: Mapping[str, int]
     seconds: Mapping[str, float]
 
@@ -62,13 +66,19 @@ class Outcome:
                 "always_no_f1": window.always_no_f1,
                 "always_yes_f1": window.always_yes_f1,
                 "constant_pr_auc": window.prevalence,
+                "random_f1": window.random_f1,
             },
+            **self.study.brief(),
             "validation_f1": self.validation_f1,
             "champion_metrics": self.champion.flat() if self.champion else None,
             "parity": asdict(self.parity) | {"ok": self.parity.ok},
             "counts": dict(self.counts),
             "seconds": dict(self.seconds),
         }
+
+    def whole(self) -> dict[str, Any]:
+        """Return the outcome with every curve of its page, as plain values."""
+        return self.as_json() | {"curves": self.study.curves()}
 
     def lines(self) -> list[str]:
         """Return what a person wants to know, the verdict last."""

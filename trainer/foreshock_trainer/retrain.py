@@ -19,12 +19,15 @@ import xgboost as xgb
 from foreshock_converter.assemble import assemble
 from foreshock_converter.features import FeatureGraph
 from foreshock_converter.parity import ParityReport, parity
+from foreshock_trainer.baselines import single_threshold
 from foreshock_trainer.blueprint import blueprint, healthy_baseline
 from foreshock_trainer.evaluate import NS_PER_HOUR, WindowFigures, numbers
 from foreshock_trainer.examples import Examples, examples_of
 from foreshock_trainer.fit import FitSettings, Fitted, across_time, fit
 from foreshock_trainer.judging import Judged, judged
 from foreshock_trainer.lake import Lake
+from foreshock_trainer.leaks import Claim, Side, refuse_leaks
+from foreshock_trainer.page import page
 from foreshock_trainer.result import Outcome
 from foreshock_trainer.splits import Split, rows_of, split_machines
 from foreshock_trainer.tracking import CHALLENGER, CHAMPION, Tracking
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
 PARITY_WINDOWS: Final = 1024
 TYPICAL_WINDOWS: Final = 4096
 """How many training windows stand for all: reference histograms and golden windows."""
+PAGE: Final = "page.html"
+FIGURES: Final = "figures.json"
+"""Artifacts of the run: its page, and the same figures for programs."""
 LEARNT_TABLES: Final = ("readings", "events")
 
 Say = Callable[[str], object]
@@ -62,6 +68,8 @@ def retrain(
     with xgb.config_context(nthread=1), Tracking.opening(settings.tracking) as opening:
         with watch("read the lake"):
             gathered = _gather(settings, progress)
+        with watch("look for leaks"):
+            _refuse_leaks(settings, gathered)
         with watch("train"):
             fitted = _fit(settings, gathered)
         with watch("convert and prove parity"):
@@ -82,7 +90,7 @@ def retrain(
                 found=found,
                 later=later,
             )
-    return Outcome(
+    outcome = Outcome(
         name=settings.name,
         run=run,
         version=version,
@@ -95,10 +103,14 @@ def retrain(
         test_later=later,
         validation_f1=fitted.validation.f1,
         champion=found.champion,
+        study=found.study,
         parity=built.parity,
+        provenance=_provenance(settings, gathered, fitted),
         counts=gathered.counts(),
         seconds=watch.seconds,
     )
+    tracking.attach(run, {PAGE: page(outcome), FIGURES: json.dumps(outcome.whole())})
+    return outcome
 
 
 class _Watch:
@@ -121,10 +133,18 @@ class _Gathered:
     examples: Examples
     split: Split
     features: Float32
+    names: tuple[str, ...]
+    window_ns: int
     provenance: Mapping[str, str]
 
     def of(self, group: tuple[str, ...]) -> npt.NDArray[np.bool_]:
         return rows_of(self.examples.machine, self.examples.machines, group)
+
+    def side(self, *groups: tuple[str, ...]) -> Side:
+        rows = self.of(tuple(name for group in groups for name in group))
+        chosen = self.examples.take(rows)
+        begin_ns = chosen.end_ns - self.window_ns
+        return Side(self.features[rows], chosen.label, chosen.machine, begin_ns, chosen.end_ns)
 
     def counts(self) -> dict[str, int]:
         examples, split = self.examples, self.split
@@ -156,7 +176,19 @@ def _gather(settings: RetrainSettings, progress: Progress | None = None) -> _Gat
     split = split_machines(examples.machines[i] for i in with_windows)
     graph = FeatureGraph(settings.channels, settings.length, settings.period_s)
     provenance = {f"lake_{table}_version": str(versions[table]) for table in LEARNT_TABLES}
-    return _Gathered(examples, split, graph.extract(examples.windows), provenance)
+    features = graph.extract(examples.windows)
+    window_ns = settings.length * settings.cut.period_ns
+    return _Gathered(examples, split, features, graph.names, window_ns, provenance)
+
+
+def _refuse_leaks(settings: RetrainSettings, gathered: _Gathered) -> None:
+    split = gathered.split
+    vouched = {name for name in gathered.names if name.rpartition(".")[0] in settings.vouched}
+    refuse_leaks(
+        gathered.side(split.train, split.validation),
+        gathered.side(split.test),
+        Claim(gathered.names, vouched=vouched),
+    )
 
 
 def _fit(settings: RetrainSettings, gathered: _Gathered) -> Fitted:
@@ -204,10 +236,13 @@ def _provenance(settings: RetrainSettings, gathered: _Gathered, fitted: Fitted) 
 def _judge(
     settings: RetrainSettings, gathered: _Gathered, built: _Built, tracking: Tracking
 ) -> Judged:
+    valid = gathered.of(gathered.split.validation)
+    max_fpr = FitSettings().max_fpr
     return judged(
         built.data,
         gathered.examples.take(gathered.of(gathered.split.test)),
         tracking.champion(settings.name),
+        single=single_threshold(gathered.features[valid], gathered.examples.label[valid], max_fpr),
         stride_ns=settings.cut.stride_ns,
         parity_ok=built.parity.ok,
         seed=settings.seed,
@@ -215,8 +250,7 @@ def _judge(
 
 
 def _later(settings: RetrainSettings, gathered: _Gathered) -> WindowFigures | None:
-    window_ns = settings.cut.length * settings.cut.period_ns
-    embargo_ns = window_ns + round(settings.horizon_h * NS_PER_HOUR)
+    embargo_ns = gathered.window_ns + round(settings.horizon_h * NS_PER_HOUR)
     how = FitSettings(seed=settings.seed)
     return across_time(gathered.features, gathered.examples, gathered.split, embargo_ns, how)
 

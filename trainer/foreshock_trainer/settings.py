@@ -30,7 +30,8 @@ class RetrainSettings:
 
     `lake` is a folder or URL, `tracking` a folder; `period_s` one slot of a window, `length` and
     `stride` in slots; `lateness_s` as the gateways have it, or the windows are not theirs;
-    `horizon_h` how far ahead a failure counts; with `promote` a model that passes the gate becomes
+    `horizon_h` how far ahead a failure counts; `vouched` channels may look like leaks and are none
+    (see `leaks`); with `promote` a model that passes the gate becomes
     the champion at once.
     """
 
@@ -47,6 +48,7 @@ class RetrainSettings:
     lateness_s: float = 0.0
     horizon_h: float = 48.0
     seed: int = 0
+    vouched: tuple[str, ...] = ()
     promote: bool = False
 
     def __post_init__(self) -> None:

@@ -104,10 +104,14 @@ class Tracking:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / MODEL_FILE).write_bytes(model)
             self._client.log_artifact(run, f"{folder}/{MODEL_FILE}", MODEL_FOLDER)
-        for file, text in files.items():
-            self._client.log_text(run, text, file)
+        self.attach(run, files)
         self._client.set_terminated(run)
         return run
+
+    def attach(self, run: str, files: Mapping[str, str]) -> None:
+        """Add artifacts to a run, name -> text."""
+        for file, text in files.items():
+            self._client.log_text(run, text, file)
 
     def register(self, name: str, run: str, *, tags: Mapping[str, str]) -> Version:
         """Make a model version of a run's model and give it the alias `challenger`."""
