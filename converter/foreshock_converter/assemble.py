@@ -21,6 +21,7 @@ from foreshock_converter.games import Game, game
 from foreshock_converter.heads import MOST_SIGMAS, Heads, Novelty
 from foreshock_converter.reference import golden_windows, histograms
 from foreshock_converter.trees import Forest, thresholds_by_feature, tree_ensemble
+from foreshock_wire.container import sealed
 from foreshock_wire.model import OUTPUTS, Model
 from foreshock_wire.spec import METADATA_KEY, Explanation, Golden, ModelSpec, Role
 
@@ -268,5 +269,4 @@ def _with_spec(proto: onnx.ModelProto, spec: ModelSpec) -> bytes:
         )
     del proto.metadata_props[:]
     proto.metadata_props.add(key=METADATA_KEY, value=text)
-    data: bytes = proto.SerializeToString(deterministic=True)
-    return data
+    return sealed(proto.SerializeToString(deterministic=True))

@@ -18,6 +18,7 @@ from foreshock_converter.oracle import brute_force_samples
 from foreshock_converter.parity import parity
 from foreshock_converter.sample import train
 from foreshock_converter.stress import stressed
+from foreshock_wire.container import sealed
 from foreshock_wire.model import OUTPUTS, Model
 from foreshock_wire.spec import Channel
 
@@ -229,7 +230,7 @@ def test_a_file_from_before_there_was_an_error_explains_exactly(
     del proto.graph.output[:]
     proto.graph.output.extend(older)
     unseen = np.concatenate([unseen[:5], np.full((1, 48, 5), np.nan, np.float32)])
-    outputs = Model.load(proto.SerializeToString()).run(unseen, explain=True)
+    outputs = Model.load(sealed(proto.SerializeToString())).run(unseen, explain=True)
     want = model.run(unseen, explain=True)
     for name in OUTPUTS:
         np.testing.assert_array_equal(getattr(outputs, name), getattr(want, name), name)

@@ -27,6 +27,18 @@ class NotAModelError(ModelError):
     """The bytes are not an ONNX file that Foreshock's converter wrote."""
 
 
+class TruncatedModelError(NotAModelError):
+    """The bytes begin like a model file and end too early."""
+
+
+class DamagedModelError(ModelError):
+    """A model file whose bytes are not those that the converter wrote."""
+
+
+class UnknownOpsetError(ModelError):
+    """The graph uses an operator set that this runtime does not know."""
+
+
 class SpecTooNewError(ModelError):
     """The model was written by a newer converter than this runtime understands."""
 

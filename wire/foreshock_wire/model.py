@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from foreshock_wire.container import SEAL_KEY, Container
 from foreshock_wire.errors import (
     ChannelMismatchError,
     NotAModelError,
@@ -79,19 +80,23 @@ class Model:
         self._explained_at_once = max(1, MOST_MIXED_CELLS // mixed)
 
     @classmethod
-    def load(cls, source: Path | bytes) -> Model:
-        """Load a model file, or its bytes.
+    def load(cls, source: Path | bytes, *, available: Sequence[str] | None = None) -> Model:
+        """Load a model file, or its bytes; what is wrong with it is named before anything runs.
+
+        `available` are the channels that there are, if the model shall be held against them.
 
         Raises:
-            NotAModelError: not ONNX, not ours, or truncated.
-            SpecError, SpecTooNewError: the metadata cannot be trusted.
+            NotAModelError, TruncatedModelError: not ONNX, not ours, or cut off.
+            DamagedModelError: its bytes are not those that the converter wrote.
+            SpecTooNewError, UnknownOpsetError: a newer converter wrote it.
+            SpecError: the metadata contradicts itself or the graph.
+            ChannelMismatchError: it reads a channel that is not `available`.
         """
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        spec = _checked_spec(data)
+        if available is not None:
+            check_channels(spec, available)
         session = _session(data)
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise NotAModelError(f"the ONNX file has no {METADATA_KEY}: convert it with foreshock")
-        spec = ModelSpec.from_json(text)
         _check_graph(session, spec)
         return cls(spec, hashlib.sha256(data).hexdigest(), session)
 
@@ -116,19 +121,6 @@ class Model:
             for start in range(0, len(windows), most)
         ]
         return Outputs(*(np.concatenate([getattr(p, name) for p in parts]) for name in OUTPUTS))
-
-    def check_channels(self, available: Sequence[str]) -> None:
-        """Raise unless every channel that the model reads is among `available`.
-
-        Raises:
-            ChannelMismatchError: names the missing ones.
-        """
-        missing = [name for name in self.spec.channel_ids if name not in set(available)]
-        if missing:
-            raise ChannelMismatchError(
-                f"model {self.spec.name!r} reads {', '.join(missing)}, which this gateway's "
-                f"sources do not give (they give {', '.join(available)})"
-            )
 
     def _run(self, windows: Float32, *, explain: bool) -> Outputs:
         feed = {"window": windows, "explain": np.array(explain)}
@@ -157,6 +149,31 @@ class Model:
                 raise SelfTestError(
                     f"model {self.spec.name!r} does not repeat its golden {name}: off by {worst:g}"
                 )
+
+
+def check_channels(spec: ModelSpec, available: Sequence[str]) -> None:
+    """Raise unless every channel that the model reads is among `available`.
+
+    Raises:
+        ChannelMismatchError: names the missing ones.
+    """
+    missing = [name for name in spec.channel_ids if name not in set(available)]
+    if missing:
+        raise ChannelMismatchError(
+            f"model {spec.name!r} reads {', '.join(missing)}, which this gateway's sources do not "
+            f"give (they give {', '.join(available)})"
+        )
+
+
+def _checked_spec(data: bytes) -> ModelSpec:
+    container = Container(data)
+    text = container.metadata.get(METADATA_KEY)
+    if text is None and SEAL_KEY not in container.metadata:
+        raise NotAModelError(f"the ONNX file has no {METADATA_KEY}: convert it with foreshock")
+    container.check_seal()
+    spec = ModelSpec.from_json(text or "")
+    container.check_opsets()
+    return spec
 
 
 def _difference(have: Float32, want: Float32) -> float:
