@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from foreshock_trainer.inbox import Upload
+from foreshock_trainer.ingest import Ingest, Message
 from foreshock_trainer.lake import Lake
 from foreshock_trainer.rows import rows_of
 from foreshock_trainer.tables import SCHEMAS
 from foreshock_wire.errors import ForeshockError
-from foreshock_wire.topics import Gateway, Stream
+from foreshock_wire.messages import RecordBatch, UpRecord
+from foreshock_wire.topics import Gateway, Stream, uplink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,17 @@ def test_epochs_come_in_the_order_of_ingest_not_of_their_names(
     expected = [("zzz", n) for n in range(1, 6)]
     expected += [(epoch, n) for epoch in ("mmm", "aaa") for n in (1, 2)]
     assert [(row["epoch"], row["seq"]) for row in rows] == expected
+
+
+def test_alarms_of_two_epochs_in_one_commit_come_in_the_order_of_ingest(lake: Lake) -> None:
+    at = Gateway("works", "gw-1")
+    batches = [
+        RecordBatch(epoch=epoch, records=(UpRecord(seq=1, body={"machine": "pump-1"}),))
+        for epoch in ("mmm", "aaa")
+    ]
+    topic = uplink(at, Stream.ALARMS)
+    Ingest(lake).take([Message(topic, batch.to_bytes(), 1) for batch in batches])
+    assert lake.alarms()["epoch"].to_pylist() == ["mmm", "aaa"]
 
 
 def test_order_does_not_need_a_clock_that_runs_forward(tmp_path: Path, make_readings: Make) -> None:

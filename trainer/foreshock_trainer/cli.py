@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from foreshock_trainer.backtest_cli import backtest
 from foreshock_trainer.ingest_cli import ingest, labels
 from foreshock_trainer.settings import DEFAULT_CHANNELS, RetrainSettings, parse_channel
 
@@ -33,6 +34,7 @@ def cli() -> None:
 
 cli.add_command(ingest)
 cli.add_command(labels)
+cli.add_command(backtest)
 
 
 @cli.command(

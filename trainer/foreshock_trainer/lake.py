@@ -34,6 +34,7 @@ from foreshock_trainer.tables import (
     PARTITION,
     QUARANTINE,
     SCHEMAS,
+    STREAMED,
     TELEMETRY,
     shape_of,
 )
@@ -196,7 +197,7 @@ class Lake:
         rows = rows.unify_dictionaries().combine_chunks()
         stamp = max(self._now_ns(), self._last_ns + 1)
         stamps = np.full(len(rows), stamp)
-        if table in TELEMETRY:
+        if table in STREAMED:
             stamps += epoch_runs(rows)
         self._last_ns = int(stamps.max(initial=stamp))
         day = datetime.fromtimestamp(stamp // 1_000_000_000, UTC).date()

@@ -110,6 +110,9 @@ NAMES: Final = ("site", "gateway", "epoch", "machine", "channel", "model")
 TELEMETRY: Final = (Stream.READINGS.value, Stream.SCORES.value)
 """The large tables."""
 
+STREAMED: Final = (*TELEMETRY, Stream.ALARMS.value)
+"""Tables whose rows all have a place in a gateway's stream, and are read in that order."""
+
 
 def shape_of(table: str) -> pa.Schema:
     """Return a table's columns as they are in memory."""
