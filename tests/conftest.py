@@ -110,6 +110,13 @@ def require(name: str) -> None:
         absent(name)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long and by which dice tests/faults/ disturb the processes."""
+    group = parser.getgroup("faults")
+    group.addoption("--kills", type=int, default=5, help="Disturbances a test (default: 5).")
+    group.addoption("--seed", type=int, default=20261123, help="The dice (default: 20261123).")
+
+
 def pytest_configure() -> None:
     """Hear Ctrl-C: a run in the background ignores it, and so would the processes it starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -35,7 +35,7 @@ class CredentialsError(ForeshockError):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message as it came: `connection` counts the connects of this link."""
+    """A message as it came; `connection` is another number for each connection of the link."""
 
     topic: str
     payload: bytes
@@ -58,7 +58,8 @@ class Link:
 
     With `durable`, the session persists at the broker and each QoS 1 message waits for `ack`.
     `on_message` runs in paho's thread and may block, which is how the socket is held back;
-    `on_connect(session_present)` runs there too, after the subscriptions were sent.
+    `on_connect(session_present)` runs there too, after the subscriptions were sent. What was
+    published and not acknowledged before is dropped then: it says anew what matters.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Link:
     def _prepare(self, will: Will | None) -> None:
         client, broker = self._client, self._broker
         client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
         client.on_message = self._received
         client.on_subscribe = self._subscribed
         client.on_socket_open = _without_delay
@@ -169,9 +171,21 @@ class Link:
             return
         with self._lock:
             self._connection += 1
+        # paho would send what was under way behind what `on_connect` says now: an old status or
+        # alarm would be retained over the new one, and an old parcel go up beside its repetition.
+        client.drop_out_messages()
         if self._filters:
             client.subscribe([(topic_filter, 1) for topic_filter in self._filters])
         self._guarded(self._on_connect, bool(flags.session_present))
+
+    def _disconnected(self, *_: object) -> None:
+        """End this connection for `ack` too.
+
+        What paho is given between its next attempt and the broker's answer goes out on the new
+        connection, where a packet id may be another message.
+        """
+        with self._lock:
+            self._connection += 1
 
     def _subscribed(
         self,

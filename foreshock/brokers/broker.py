@@ -91,6 +91,14 @@ class Broker(ABC):
         """End it as a power cut would: at once, with nothing saved."""
         self._end(self.kill_signal)
 
+    def freeze(self) -> None:
+        """Stop its processes where they are: connections stay open and nobody is answered."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        self._signal_all(signal.SIGCONT)
+
     def restart(self) -> None:
         """Stop in order and start again on the same port."""
         self.stop()
@@ -123,6 +131,7 @@ class Broker(ABC):
         if child is None:
             return
         child.send_signal(how)
+        os.killpg(child.pid, signal.SIGCONT)  # a frozen one would not hear it
         try:
             child.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -130,6 +139,10 @@ class Broker(ABC):
             child.wait()
         if child.stdin:
             child.stdin.close()
+
+    def _signal_all(self, what: signal.Signals) -> None:
+        if self._child is not None:
+            os.killpg(self._child.pid, what)
 
     def _tail(self) -> str:
         text = self.log.read_text(errors="replace").strip()

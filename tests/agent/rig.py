@@ -53,6 +53,7 @@ channels = ["temperature", "pressure"]
 [local]
 port = {local_port}
 reconnect_max_s = 1
+{local}
 
 {cloud}
 [[sources]]
@@ -67,10 +68,10 @@ adapter = "number"
 period_s = 60
 length = 8
 stride = 2
+{windows}
 
 [commit]
-interval_s = 0.2
-messages = 10
+{commit}
 
 [uplink]
 batch_records = 100
@@ -85,13 +86,30 @@ off_delay_s = 600
 
 
 def write_settings(
-    folder: Path, *, local_port: int = 1883, cloud_port: int | None = None, extra: str = ""
+    folder: Path,
+    *,
+    local_port: int = 1883,
+    cloud_port: int | None = None,
+    local: str = "",
+    windows: str = "",
+    commit: str = "interval_s = 0.2\nmessages = 10",
+    extra: str = "",
 ) -> Path:
-    """Write an agent's settings; `extra` is appended."""
+    """Write an agent's settings; `extra` is appended, the others stand in their sections."""
     folder.mkdir(parents=True, exist_ok=True)
     cloud = "" if cloud_port is None else f"[cloud]\nport = {cloud_port}\nreconnect_max_s = 1\n"
     path = folder / "agent.toml"
-    path.write_text(TOML.format(folder=folder, local_port=local_port, cloud=cloud, extra=extra))
+    path.write_text(
+        TOML.format(
+            folder=folder,
+            local_port=local_port,
+            cloud=cloud,
+            local=local,
+            windows=windows,
+            commit=commit,
+            extra=extra,
+        )
+    )
     return path
 
 
@@ -155,8 +173,10 @@ class TestClock:
 class Bench:
     """A pipeline on a real store, with what it said to the world."""
 
-    def __init__(self, folder: Path, model: Model | None = None, extra: str = "") -> None:
-        self.settings: Settings = load(write_settings(folder, extra=extra))
+    def __init__(
+        self, folder: Path, model: Model | None = None, extra: str = "", windows: str = ""
+    ) -> None:
+        self.settings: Settings = load(write_settings(folder, windows=windows, extra=extra))
         self.clock = TestClock()
         self.acked: list[Delivery] = []
         self.published: list[Outgoing] = []

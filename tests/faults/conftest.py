@@ -1,0 +1,34 @@
+"""The lab, the models it runs, and how often it is disturbed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.agent.conftest import model_bytes, other_model_bytes
+from tests.faults.lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["model_bytes", "other_model_bytes"]
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """How many disturbances a test makes: `--kills N`."""
+    return int(request.config.getoption("--kills"))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """What the dice begin with: `--seed S`."""
+    return int(request.config.getoption("--seed"))
+
+
+@pytest.fixture
+def lab(tmp_path: Path, model_bytes: bytes, seed: int, say: Callable[[str], None]) -> Lab:
+    """The processes, which run inside `with lab:`; how it went is said at the end of the run."""
+    return Lab(tmp_path, model_bytes, seed, say)
