@@ -30,6 +30,12 @@ test: ## Run every test (ARGS='tests/test_x.py -k y'); FORESHOCK_REQUIRE=all tur
 	@sh scripts/setup.sh dev
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+.PHONY: kill_test kill-test
+kill_test: ## Kill, cut and freeze agent, ingest and brokers 20 times a test (ARGS='--kills 50 --seed 7')
+	@sh scripts/setup.sh dev
+	@$(BIN)/python -m pytest -q tests/faults --kills 20 $(ARGS)
+kill-test: kill_test
+
 .PHONY: lint
 lint: ## Check style, types and layers
 	@sh scripts/setup.sh dev

@@ -113,7 +113,7 @@ def require(name: str) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long and by which dice tests/faults/ disturb the processes."""
     group = parser.getgroup("faults")
-    group.addoption("--kills", type=int, default=5, help="Disturbances a test (default: 5).")
+    group.addoption("--kills", type=int, help="How often each test disturbs (default: as in CI).")
     group.addoption("--seed", type=int, default=20261123, help="The dice (default: 20261123).")
 
 

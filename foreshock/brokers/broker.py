@@ -127,11 +127,11 @@ class Broker(ABC):
             time.sleep(POLL_S)
 
     def _end(self, how: signal.Signals) -> None:
+        self.thaw()  # a frozen one would not hear it
         child, self._child = self._child, None
         if child is None:
             return
         child.send_signal(how)
-        os.killpg(child.pid, signal.SIGCONT)  # a frozen one would not hear it
         try:
             child.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -141,7 +141,7 @@ class Broker(ABC):
             child.stdin.close()
 
     def _signal_all(self, what: signal.Signals) -> None:
-        if self._child is not None:
+        if self.running and self._child is not None:
             os.killpg(self._child.pid, what)
 
     def _tail(self) -> str:

@@ -153,3 +153,14 @@ def test_free_ports_lie_outside_the_range_of_outgoing_connections() -> None:
     assert all(port in PORTS for port in ports)
     assert PORTS.stop <= 32_768
     assert len(ports) > 1
+
+
+def test_a_frozen_one_answers_nobody_and_goes_on_or_ends(stopped: Broker) -> None:
+    with stopped:
+        stopped.freeze()
+        assert not answers(stopped.host, stopped.port, timeout_s=0.2)
+        stopped.thaw()
+        assert answers(stopped.host, stopped.port)
+        stopped.freeze()
+        stopped.stop()
+        assert not stopped.running

@@ -18,8 +18,8 @@ __all__ = ["model_bytes", "other_model_bytes"]
 
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
-    """How many disturbances a test makes: `--kills N`."""
-    return int(request.config.getoption("--kills"))
+    """How many disturbances a test makes: `--kills N`; by default enough for every way once."""
+    return int(request.config.getoption("--kills") or 5)
 
 
 @pytest.fixture

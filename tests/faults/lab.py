@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -26,9 +23,7 @@ from foreshock.brokers import MosquittoBroker
 from foreshock_agent.link import Delivery
 from foreshock_trainer.lake import Lake
 from foreshock_wire import topics
-from foreshock_wire.messages import BlockRequest, Desired, ModelRef, Report
 from foreshock_wire.model import Model
-from foreshock_wire.topics import Down, Up
 from tests.agent.rig import (
     AT,
     BEGIN_NS,
@@ -37,26 +32,18 @@ from tests.agent.rig import (
     Client,
     Ledger,
     chunks,
-    healthy,
     online,
     wait_for,
     write_settings,
 )
 from tests.faults.cable import Cable
+from tests.faults.centre import Centre
+from tests.faults.machines import COUNT, METER, STATE, Key, Message, Plant, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
-
-    import paho.mqtt.client as mqtt
-
-MACHINES: Final = 3
-PAUSE_S: Final = 0.01
-CHANNELS: Final = ("temperature", "pressure")
-METER: Final = "meter"
-COUNT, STATE = "count", "state"
-"""Two channels without a time of their own: one never repeats itself, one always does."""
 
 EXTRA: Final = """\
 [retention]
@@ -65,123 +52,6 @@ keep_delivered_h = 100000
 
 Score = tuple[Any, ...]
 """(machine, window end in ns, model, margin, probability, novelty)."""
-
-Key = tuple[str, str, int]
-"""(machine, channel, source time in ns)."""
-
-
-class Plant(threading.Thread):
-    """Publishes minute after minute until it is told to stop.
-
-    A tenth of the messages come twice, a tenth a minute late; and two meters send bare numbers.
-    """
-
-    def __init__(self, client: Client, dice: random.Random) -> None:
-        super().__init__(daemon=True)
-        self._client = client
-        self._dice = dice
-        self.stopping = threading.Event()
-        self.sent: list[tuple[str, bytes]] = []
-        self.acknowledged = 0
-        client.paho.on_publish = self._acknowledged
-
-    def run(self) -> None:
-        """Publish."""
-        slot = 0
-        held: list[tuple[str, bytes]] = []
-        while not self.stopping.wait(PAUSE_S):
-            now = [
-                (f"plant/pump-{one}/sample", healthy(one, slot))
-                for one in range(MACHINES)
-                for _ in range(2 if self._dice.random() < 0.1 else 1)
-            ]
-            late = [one for one in now if self._dice.random() < 0.1]
-            for topic, payload in [*(one for one in now if one not in late), *held]:
-                self._publish(topic, payload)
-            held = late
-            if slot % 3 == 0:
-                self._publish(f"plain/{METER}/{COUNT}", b"%d" % slot)
-                self._publish(f"plain/{METER}/{STATE}", b"1")
-            slot += 1
-        for topic, payload in held:
-            self._publish(topic, payload)
-
-    def _publish(self, topic: str, payload: bytes) -> None:
-        self.sent.append((topic, payload))
-        self._client.publish(topic, payload)  # without a connection it waits for one
-
-    def _acknowledged(self, *_: object) -> None:
-        self.acknowledged += 1
-
-    def stop(self) -> None:
-        """Stop, and wait until the broker has acknowledged everything."""
-        self.stopping.set()
-        self.join()
-        wait_for(lambda: self.acknowledged >= len(self.sent), "the broker's PUBACKs")
-
-
-class Centre:
-    """The ingest worker as a process, and the models that a gateway may be told to run."""
-
-    def __init__(self, folder: Path, broker: MosquittoBroker) -> None:
-        self.lake = folder / "lake"
-        self._log = folder / "worker.log"
-        self._broker = broker
-        self._child: subprocess.Popen[bytes] | None = None
-        self._counter = 0
-        self._models: dict[str, bytes] = {}
-        self.state: str | None = None
-        self._client = Client(broker.port, topics.any_up(Up.BLOCK), topics.any_up(Up.REPORT))
-        self._client.paho.on_message = self._hear
-
-    def start(self) -> None:
-        """Start the worker."""
-        command = ["-m", "foreshock", "trainer", "ingest", "--broker", self._broker.address]
-        with self._log.open("ab") as log:
-            self._child = subprocess.Popen(
-                [sys.executable, *command, "--lake", str(self.lake)], stdout=log, stderr=log
-            )
-
-    def kill(self) -> None:
-        """End the worker as a power cut would."""
-        assert self._child is not None
-        assert self._child.poll() is None, self._log.read_text()
-        self._child.kill()
-        self._child.wait()
-
-    def stop(self) -> int:
-        """End the worker in order; return its exit code."""
-        assert self._child is not None
-        self._child.terminate()
-        return self._child.wait(30)
-
-    def desire(self, model: bytes) -> None:
-        """Tell the gateway to run this model."""
-        self._counter += 1
-        sha256 = Model.load(model).sha256
-        self._models[sha256] = model
-        ref = ModelRef(
-            sha256=sha256, size=len(model), block_bytes=16_384, name="m", version=str(self._counter)
-        )
-        desired = Desired(gateway=AT.gateway, counter=self._counter, model=ref)
-        self._client.publish(topics.down(AT, Down.DESIRED), desired.to_bytes(), retain=True)
-
-    def _hear(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
-        _, what = topics.parse_up(message.topic)
-        if what is Up.REPORT:
-            self.state = Report.from_bytes(message.payload).state
-            return
-        asked = BlockRequest.from_bytes(message.payload)
-        at = asked.index * 16_384
-        block = self._models[asked.sha256][at : at + 16_384]
-        self._client.publish(topics.block(AT, asked.sha256, asked.index), block)
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-        self._client.__exit__()
-        if self._child is not None and self._child.poll() is None:
-            self._child.kill()
-            self._child.wait()
 
 
 @dataclass(slots=True)
@@ -200,8 +70,8 @@ class Tally:
         done = ", ".join(f"{count} x {what}" for what, count in sorted(self.done.items()))
         return (
             f"{done}: {self.readings} readings, {self.lost} lost, {self.doubled} doubled, "
-            f"{self.scores} scores equal; lost by the broker itself {self.brokers_loss} "
-            f"(of which it had acknowledged all), repeated by it {self.brokers_repeats}"
+            f"{self.scores} scores equal; the broker's own: {self.brokers_loss} lost after its "
+            f"PUBACK, {self.brokers_repeats} repeated after ours"
         )
 
 
@@ -232,7 +102,7 @@ class Lab:
         wait_for(lambda: online(self.watcher), "the agent's birth")
         client = enter(Client(self.local.port))
         self.plant = Plant(client, random.Random(self.seed + 1))  # noqa: S311 - a test's dice
-        self._stack.callback(self.plant.stopping.set)
+        self._stack.callback(self.plant.leave)
         self.plant.start()
         return self
 
@@ -384,6 +254,11 @@ class Lab:
         return len(rows)
 
 
+def in_turn(*steps: Callable[[], object]) -> Callable[[], object]:
+    """Return one disturbance made of several."""
+    return lambda: [step() for step in steps]
+
+
 def check_arrived(lab: Lab) -> None:
     """Hold the lake against what the plant published: each reading once, the meters' too."""
     expected = set(keys(lab.plant.sent))
@@ -409,25 +284,13 @@ def settings(folder: Path, local_port: int, cloud_port: int | None = None) -> Pa
     )
 
 
-def keys(messages: Iterable[tuple[str, bytes]]) -> list[Key]:
-    """Return the readings with a time of their own in these messages."""
-    return [
-        (topic.split("/")[1], channel, body["t"])
-        for topic, payload in messages
-        if topic.startswith("plant/")
-        for body in [json.loads(payload)]
-        for channel in body
-        if channel != "t"
-    ]
-
-
-def uninterrupted(
-    folder: Path, model: bytes, messages: Sequence[tuple[str, bytes]]
-) -> list[tuple[Any, ...]]:
+def uninterrupted(folder: Path, model: bytes, messages: Sequence[Message]) -> list[tuple[Any, ...]]:
     """Return (machine, time, model, margin, probability, novelty) that the stream gives."""
     bench = Bench(folder, Model.load(model), extra=EXTRA, windows="lateness_s = 60")
     for part in chunks(messages, 100):
-        bench.step(*(Delivery(*one, 0, 0, dup=False, connection=1) for one in part))
+        bench.step(
+            *(Delivery(topic, payload, 0, 0, dup=False, connection=1) for topic, payload in part)
+        )
     bench.commit()
     scores = Ledger.read(bench.settings.database).scores
     bench.close()

@@ -8,7 +8,7 @@ import pytest
 
 from foreshock_wire.model import Model
 from tests.agent.rig import online, wait_for
-from tests.faults.lab import Lab, check_arrived, uninterrupted
+from tests.faults.lab import Lab, check_arrived, in_turn, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def ways(lab: Lab) -> dict[str, Callable[[], object]]:
         lab.uplink.thaw()
 
     return {
-        "cable cut": lambda: (lab.cable.cut(), lab.cloud.restart()),
+        "cable cut": in_turn(lab.cable.cut, lab.cloud.restart),
         "cable frozen": freeze_cable,
         "connection half open": desert,
         "broker frozen": freeze_broker,

@@ -12,7 +12,7 @@ import pytest
 
 from foreshock_wire.model import Model
 from tests.agent.rig import wait_for
-from tests.faults.lab import Lab, check_arrived, uninterrupted
+from tests.faults.lab import Lab, check_arrived, in_turn, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def killed(lab: Lab, kills: int, other: bytes) -> tuple[list[Score], list[bytes]
     }
     joined = {
         "agent killed in an update": update,
-        "agent and ingest killed": lambda: (lab.kill_worker(), lab.restart()),
+        "agent and ingest killed": in_turn(lab.kill_worker, lab.restart),
         **alone,
     }
     lab.uplink.unplug()
