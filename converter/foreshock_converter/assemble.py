@@ -1,6 +1,6 @@
-"""Spec, heads, calibration and novelty become the bytes of one model file.
+"""Spec, what was trained, calibration and novelty become the bytes of one model file.
 
-The flow is `_outputs`: window -> features -> rows -> the one ensemble -> every output. The `If`
+The flow is `_outputs`: window -> features -> rows -> the one scorer -> every output. The `If`
 chooses rows before the ensemble, because scoring inside its branches would hold the trees twice.
 """
 
@@ -18,9 +18,8 @@ from foreshock_converter.blocks import LANES, finite, scalar, total
 from foreshock_converter.errors import UnsupportedModelError
 from foreshock_converter.features import FeatureGraph, missing
 from foreshock_converter.games import Game, game
-from foreshock_converter.heads import MOST_SIGMAS, Heads, Novelty
+from foreshock_converter.heads import MOST_SIGMAS, Novelty
 from foreshock_converter.reference import golden_windows, histograms
-from foreshock_converter.trees import Forest, thresholds_by_feature, tree_ensemble
 from foreshock_wire.container import sealed
 from foreshock_wire.model import OUTPUTS, Model
 from foreshock_wire.spec import METADATA_KEY, Explanation, Golden, ModelSpec, Role
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from spox import Var
 
     from foreshock_converter.calibration import Calibration
+    from foreshock_converter.scorer import Predictor, Scorer
 
     Float32 = npt.NDArray[np.float32]
 
@@ -46,8 +46,7 @@ THRESHOLD_TOLERANCE: Final = 1e-3
 class _Parts:
     spec: ModelSpec
     graph: FeatureGraph
-    forests: Mapping[str, Forest]
-    shift: Float32
+    scorer: Scorer
     calibration: Calibration
     novelty: Novelty
     baseline: Float32
@@ -57,7 +56,7 @@ class _Parts:
 
 def assemble(
     spec: ModelSpec,
-    heads: Heads,
+    predictor: Predictor,
     calibration: Calibration,
     novelty: Novelty,
     *,
@@ -82,17 +81,20 @@ def assemble(
         reference=spec.reference or histograms(graph.names, features),
         golden=None,
     )
-    parts = _parts(spec, graph, heads, calibration, novelty)
+    parts = _parts(spec, graph, predictor, calibration, novelty)
     spec = replace(spec, explanation=_explanation(parts.game))
     proto = _graph(parts)
-    thresholds = thresholds_by_feature(list(parts.forests.values()))
-    golden = golden_windows(windows, graph, thresholds)
+    golden = golden_windows(windows, graph, parts.scorer.thresholds())
     seen = Model.load(_with_spec(proto, spec)).run(golden, explain=True)
     return _with_spec(proto, replace(spec, golden=Golden(golden, seen.margin, seen.shapley)))
 
 
 def _parts(
-    spec: ModelSpec, graph: FeatureGraph, heads: Heads, calibration: Calibration, novelty: Novelty
+    spec: ModelSpec,
+    graph: FeatureGraph,
+    predictor: Predictor,
+    calibration: Calibration,
+    novelty: Novelty,
 ) -> _Parts:
     width = len(graph.names)
     if novelty.median.shape != (width,) or novelty.scale.shape != (width,):
@@ -111,8 +113,7 @@ def _parts(
     return _Parts(
         spec=spec,
         graph=graph,
-        forests=heads.forests(spec, width),
-        shift=heads.shift(spec),
+        scorer=predictor.scorer(spec, graph.names),
         calibration=calibration,
         novelty=novelty,
         baseline=graph.extract(spec.baseline[None])[0],
@@ -152,8 +153,8 @@ def _outputs(parts: _Parts, window: Var, explain: Var) -> dict[str, Var]:
         then_branch=lambda: [shapley.mixed_rows(features, parts.baseline, parts.owner, parts.game)],
         else_branch=lambda: [op.identity(features)],
     )
-    margins = tree_ensemble(rows, list(parts.forests.values()))
-    columns = _columns_by_head(op.slice(margins, _ints(0), count, _ints(0)), parts.forests)
+    margins = parts.scorer.nodes(rows)
+    columns = _columns_by_head(op.slice(margins, _ints(0), count, _ints(0)), parts.scorer.widths)
     scored = _scored(parts, features)
     margin = _unless(scored, columns["fault"])
     values, errors = _shapley(parts, explain, margins, scored, count)
@@ -169,23 +170,29 @@ def _outputs(parts: _Parts, window: Var, explain: Var) -> dict[str, Var]:
     }
 
 
-def _columns_by_head(margins: Var, forests: Mapping[str, Forest]) -> dict[str, Var]:
-    ends = np.cumsum([forest.targets for forest in forests.values()])
+def _columns_by_head(margins: Var, widths: Mapping[str, int]) -> dict[str, Var]:
+    ends = np.cumsum(list(widths.values()))
     return {
-        name: op.gather(margins, op.const(np.arange(end - forest.targets, end)), axis=1)
-        for (name, forest), end in zip(forests.items(), ends, strict=True)
+        name: op.gather(margins, op.const(np.arange(end - width, end)), axis=1)
+        for (name, width), end in zip(widths.items(), ends, strict=True)
     }
 
 
 def _scored(parts: _Parts, features: Var) -> Var:
-    """bool[N, 1]: some measured channel has a reading."""
+    """bool[N, 1]: some measured channel has a reading, and no needed feature is absent."""
     counts = [
         i
         for i, (channel, feature) in enumerate(parts.graph.columns)
         if feature.formula is missing and channel.role is Role.MEASURED
     ]
     least = op.reduce_min(op.gather(features, op.const(np.array(counts)), axis=1), _ints(1))
-    return op.less(least, scalar(parts.spec.length))
+    measured = op.less(least, scalar(parts.spec.length))
+    if not parts.scorer.needs:
+        return measured
+    needed = op.gather(features, op.const(np.array(parts.scorer.needs)), axis=1)
+    # The features are finite or NaN, and a NaN makes the sum NaN; zero times a number is zero.
+    absent = op.isnan(op.reduce_sum(op.mul(needed, scalar(0)), _ints(1)))
+    return op.and_(measured, op.not_(absent))
 
 
 def _modes(columns: Mapping[str, Var], count: Var, width: int) -> Var:
@@ -199,11 +206,11 @@ def _lead_time(parts: _Parts, columns: Mapping[str, Var], count: Var) -> Var:
     if "lead_time" not in columns:
         return _filled(np.nan, count, len(quantiles))
     hours = columns["lead_time"]
-    law = parts.forests["lead_time"].failure_time
+    law = parts.scorer.failure_time
     if law is not None:
         offsets = np.array([law.offset(quantile) for quantile in quantiles], np.float32)
         hours = op.exp(op.add(hours, op.const(offsets)))
-    shifted = op.add(hours, op.const(parts.shift))
+    shifted = op.add(hours, op.const(parts.scorer.shift))
     ordered, _ = op.top_k(shifted, _ints(len(quantiles)), axis=1, largest=0)
     return op.max([ordered, scalar(0)])
 

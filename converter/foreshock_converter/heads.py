@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import xgboost as xgb
 
 from foreshock_converter.errors import UnsupportedModelError
+from foreshock_converter.scorer import Ensemble
 from foreshock_converter.trees import Forest, read_forest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
-    import xgboost as xgb
 
     from foreshock_wire.spec import ModelSpec
 
@@ -41,19 +44,20 @@ class Heads:
     lead_time: xgb.Booster | None = None
     lead_time_shift: tuple[float, ...] = ()
 
-    def forests(self, spec: ModelSpec, features: int) -> dict[str, Forest]:
-        """Read the heads that there are, checked against the spec and the feature count.
+    def scorer(self, spec: ModelSpec, names: Sequence[str]) -> Ensemble:
+        """Read the heads that there are, checked against the spec and the graph's features.
 
         Raises:
             UnsupportedModelError: a head of another shape or objective.
         """
         widths = _widths(spec)
         boosters = {"fault": self.fault, "modes": self.modes, "lead_time": self.lead_time}
-        return {
-            name: _checked(name, booster, widths[name], features)
+        forests = {
+            name: _checked(name, booster, widths[name], len(names))
             for name, booster in boosters.items()
             if booster is not None
         }
+        return Ensemble(forests, self.shift(spec))
 
     def shift(self, spec: ModelSpec) -> Float32:
         """Return the conformal shift float32[Q] in hours, zero when none was given.
@@ -69,6 +73,35 @@ class Heads:
                 f"each of the {quantiles} quantiles"
             )
         return shift
+
+    def scores(self, features: Float32) -> npt.NDArray[np.bool_]:
+        """Trees score every row."""
+        return np.ones(len(features), bool)
+
+    def margin(self, features: Float32) -> Float64:
+        """Return what XGBoost itself says of features float32[N, F]."""
+        return _predicted(self.fault, features, output_margin=True)[:, 0]
+
+    def mode_shares(self, features: Float32) -> Float64 | None:
+        """Return probabilities float64[N, M] from XGBoost's margins; None without the head."""
+        if self.modes is None:
+            return None
+        margins = _predicted(self.modes, features, output_margin=True)
+        odds = np.exp(margins - margins.max(axis=1, keepdims=True))
+        shares: Float64 = odds / odds.sum(axis=1, keepdims=True)
+        return shares
+
+    def lead_time_h(self, features: Float32, spec: ModelSpec) -> Float64 | None:
+        """Return shifted, ordered quantiles float64[N, Q] from XGBoost's predictions."""
+        if self.lead_time is None:
+            return None
+        predicted = _predicted(self.lead_time, features)
+        law = read_forest(self.lead_time).failure_time
+        if law is not None:
+            # XGBoost predicts exp(margin); the quantiles are that many times as long.
+            predicted = predicted * np.exp([law.offset(q) for q in spec.lead_time_quantiles])
+        ordered: Float64 = np.sort(predicted + self.shift(spec), axis=1).clip(min=0)
+        return ordered
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +134,13 @@ def _centre_and_spread(values: Float32) -> tuple[float, float]:
     median = float(np.median(values))
     spread = MAD_TO_SIGMA * float(np.median(np.abs(values - median)))
     return median, spread or float(np.std(values, dtype=np.float64))
+
+
+def _predicted(booster: xgb.Booster, features: Float32, *, output_margin: bool = False) -> Float64:
+    # A second thread costs more than it gives on a few rows, and 30 times that on a busy machine.
+    data = xgb.DMatrix(features, nthread=1)
+    predicted = booster.predict(data, output_margin=output_margin)
+    return predicted.astype(np.float64).reshape(len(features), -1)
 
 
 def _widths(spec: ModelSpec) -> dict[str, dict[str, int]]:

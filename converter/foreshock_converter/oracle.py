@@ -1,7 +1,7 @@
 """Shapley values by brute force over raw windows: what the graph's explanation is held against.
 
 Raw windows are mixed with the baseline, channel by channel, and each mixture goes through the
-features and the booster; no arithmetic is shared with the graph's own explanation.
+features and what was trained; no arithmetic is shared with the graph's own explanation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from math import factorial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import xgboost as xgb
 
 from foreshock_wire.spec import Role
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from foreshock_converter.games import Game
+    from foreshock_converter.scorer import Predictor
     from foreshock_wire.model import Model
 
     Bools = npt.NDArray[np.bool_]
@@ -35,7 +35,7 @@ def players_of(model: Model) -> list[int]:
     return [i for i, c in enumerate(model.spec.channels) if c.role is Role.MEASURED]
 
 
-def brute_force_shapley(model: Model, fault: xgb.Booster, windows: Float32) -> Float64:
+def brute_force_shapley(model: Model, predictor: Predictor, windows: Float32) -> Float64:
     """Return exact Shapley values float64[N, C] from all 2^C coalitions (Shapley 1953)."""
     players = len(players_of(model))
     subsets = list(_subsets(range(players)))
@@ -43,37 +43,38 @@ def brute_force_shapley(model: Model, fault: xgb.Booster, windows: Float32) -> F
     return _placed(
         model,
         [
-            _exact(dict(zip(subsets, _worth(model, fault, window, members), strict=True)), players)
+            _exact(
+                dict(zip(subsets, _worth(model, predictor, window, members), strict=True)), players
+            )
             for window in windows
         ],
     )
 
 
 def brute_force_samples(
-    model: Model, fault: xgb.Booster, windows: Float32, game: Game
+    model: Model, predictor: Predictor, windows: Float32, game: Game
 ) -> tuple[Float64, Float64]:
     """Return values and standard errors, float64[N, C] each, from the game's own permutations."""
     draws = []
     for window in windows:
-        worth = _worth(model, fault, window, game.members).astype(np.float64)
+        worth = _worth(model, predictor, window, game.members).astype(np.float64)
         gains = worth[game.joined] - worth[game.alone]
         draws.append((gains[:, : game.pairs] + gains[:, game.pairs :]) / 2)
     error = [np.std(draw, axis=1, ddof=1) / np.sqrt(game.pairs) for draw in draws]
     return _placed(model, [draw.mean(axis=1) for draw in draws]), _placed(model, error)
 
 
-def _worth(model: Model, fault: xgb.Booster, window: Float32, members: Bools) -> Float32:
-    """Return the margin float32[K] of `window` with all but each coalition's sensors healthy."""
+def _worth(model: Model, predictor: Predictor, window: Float32, members: Bools) -> Float64:
+    """Return the margin float64[K] of `window` with all but each coalition's sensors healthy."""
     present = np.ones((len(members), len(model.spec.channels)), bool)
     present[:, players_of(model)] = members
     rows = np.where(present[:, None, :], window, model.spec.baseline)
     chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
     features = np.concatenate([model.run(chunk).features for chunk in chunks])
-    margin: Float32 = fault.predict(xgb.DMatrix(features, nthread=1), output_margin=True)
-    return margin
+    return predictor.margin(features)
 
 
-def _exact(worth: dict[tuple[int, ...], np.float32], players: int) -> Float64:
+def _exact(worth: dict[tuple[int, ...], np.float64], players: int) -> Float64:
     values = np.zeros(players)
     for player in range(players):
         for coalition in _subsets([other for other in range(players) if other != player]):

@@ -41,7 +41,7 @@ def test_values_equal_brute_force_over_raw_windows(
     model: Model, trained: Trained, unseen: Float32
 ) -> None:
     rows = explained_rows(unseen)
-    want = brute_force_shapley(model, trained.heads.fault, rows)
+    want = brute_force_shapley(model, trained.heads, rows)
     np.testing.assert_allclose(model.run(rows, explain=True).shapley, want, rtol=0, atol=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_any_number_of_channels(players: int) -> None:
         assemble(parts.spec, parts.heads, parts.calibration, parts.novelty, windows=parts.windows)
     )
     rows = parts.windows[:5]
-    want = brute_force_shapley(model, parts.heads.fault, rows)
+    want = brute_force_shapley(model, parts.heads, rows)
     np.testing.assert_allclose(model.run(rows, explain=True).shapley, want, rtol=0, atol=1e-5)
 
 
@@ -99,7 +99,7 @@ def test_context_channels_are_no_players() -> None:
     assert not outputs.shapley[:, 0].any()
     np.testing.assert_allclose(outputs.shapley.sum(axis=1), gap, rtol=0, atol=1e-5)
     np.testing.assert_allclose(
-        outputs.shapley, brute_force_shapley(model, parts.heads.fault, rows), atol=1e-5
+        outputs.shapley, brute_force_shapley(model, parts.heads, rows), atol=1e-5
     )
 
 
@@ -123,7 +123,7 @@ def test_another_baseline_is_another_explanation(trained: Trained, unseen: Float
     moved = Model.load(
         assemble(spec, trained.heads, trained.calibration, trained.novelty, windows=trained.windows)
     )
-    want = brute_force_shapley(moved, trained.heads.fault, unseen[:5])
+    want = brute_force_shapley(moved, trained.heads, unseen[:5])
     np.testing.assert_allclose(moved.run(unseen[:5], explain=True).shapley, want, atol=1e-5)
 
 

@@ -170,7 +170,7 @@ def test_twenty_channels_equal_brute_force_over_the_same_permutations(
 ) -> None:
     played = game(20, len(twenty.spec.features))
     rows = parts.windows[:4]
-    value, error = brute_force_samples(twenty, parts.heads.fault, rows, played)
+    value, error = brute_force_samples(twenty, parts.heads, rows, played)
     outputs = twenty.run(rows, explain=True)
     np.testing.assert_allclose(outputs.shapley, value, rtol=0, atol=1e-5)
     np.testing.assert_allclose(outputs.shapley_error, error, rtol=0, atol=1e-5)

@@ -75,7 +75,7 @@ def test_an_early_stopped_booster_must_be_cut() -> None:
 def remade(trained: Trained, **changes: Any) -> bytes:  # noqa: ANN401 - any part of a model
     parts: dict[str, Any] = {
         "spec": trained.spec,
-        "heads": trained.heads,
+        "predictor": trained.heads,
         "calibration": trained.calibration,
         "novelty": trained.novelty,
         "windows": trained.windows,
@@ -96,7 +96,7 @@ def other_heads(heads: Heads) -> dict[str, Heads]:
 def test_heads_that_do_not_fit_the_spec(trained: Trained, which: int) -> None:
     message, heads = list(other_heads(trained.heads).items())[which]
     with pytest.raises(UnsupportedModelError, match=message):
-        remade(trained, heads=heads)
+        remade(trained, predictor=heads)
 
 
 def spec_changes(spec: ModelSpec) -> dict[str, ModelSpec]:

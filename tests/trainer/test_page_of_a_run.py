@@ -76,7 +76,9 @@ def outcome(*, name: str = "foreshock", reasons: Sequence[str] = ()) -> Outcome:
         validation_f1=0.9,
         champion=short,
         study=long,
-        parity=ParityReport(**dict.fromkeys(ParityReport.__dataclass_fields__, 0)),
+        parity=ParityReport(
+            kinds={}, **dict.fromkeys(ParityReport.__dataclass_fields__.keys() - {"kinds"}, 0)
+        ),
         provenance={"lake_readings_version": "7"},
         counts={"test_machines": 6, "windows": 600},
         seconds={"train": 1.5},
