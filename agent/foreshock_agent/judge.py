@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from foreshock_agent.advice import alarm_of
 from foreshock_agent.scoring import RULE
 from foreshock_rules.alarms import AlarmHead, Transition, command, judge
-from foreshock_wire.messages import Alarm, AlarmAction, AlarmState
+from foreshock_wire.messages import Alarm, AlarmAction, AlarmAnswered, AlarmState
 
 if TYPE_CHECKING:
     from foreshock_agent.scoring import Score, Scorer
     from foreshock_agent.store import Store
     from foreshock_rules.alarms import Judgement
+    from foreshock_wire.messages import AlarmCommand
     from foreshock_wire.topics import Gateway
 
 
@@ -46,6 +47,21 @@ class Judge:
         if head is None:
             return None
         return self._settle(machine, command(head, action, until_ns=until_ns), None)
+
+    def answered(self, machine: str, asked: AlarmCommand) -> AlarmAnswered | None:
+        """Return the answer that came with a command, for the uplink; None without an alarm."""
+        head = self._heads.get(machine)
+        if asked.answer is None or head is None or not head.episode:
+            return None
+        return AlarmAnswered(
+            machine=machine,
+            time_ns=head.time_ns,
+            kind=asked.answer,
+            mode=asked.mode,
+            detail=asked.found or None,
+            operator=asked.operator,
+            episode=head.episode,
+        )
 
     def _settle(self, machine: str, judgement: Judgement, score: Score | None) -> Alarm | None:
         head, transition = judgement

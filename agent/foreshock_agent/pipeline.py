@@ -276,6 +276,9 @@ class Pipeline:
             return
         self._store.accounts.add("commands.received")
         self._announce(self._judge.command(machine, asked.action, asked.until_ns))
+        answered = self._judge.answered(machine, asked)
+        if answered is not None:
+            self._store.add_record(Stream.EVENTS, answered.model_dump_json())
 
     def _score_due(self) -> None:
         if not self._due:

@@ -19,7 +19,8 @@ from foreshock_trainer.contest import Comparison, Stretch, Tally, tally
 from foreshock_trainer.evaluate import HOURS_PER_MONTH, NS_PER_HOUR
 from foreshock_trainer.examples import tracks
 from foreshock_trainer.ingest import Ingest, Message
-from foreshock_trainer.labels import add_labels, time_text
+from foreshock_trainer.label_files import add_labels
+from foreshock_trainer.labels import time_text
 from foreshock_trainer.lake import Lake
 from foreshock_trainer.outcomes import Event
 from foreshock_trainer.playback import EdgeSettings, play
@@ -148,6 +149,12 @@ def judged(episodes: list[tuple[float, float | None]], *more: Event, until: floa
         ((30, 45), [], "false"),
         ((60, None), [Event(80 * HOUR, "maintenance"), failure(100)], "averted"),
         ((60, None), [failure(80), Event(90 * HOUR, "repaired")], "true"),
+        ((60, None), [Event(70 * HOUR, "confirmed"), Event(80 * HOUR, "maintenance")], "confirmed"),
+        ((60, None), [Event(80 * HOUR, "repaired", "bearing")], "confirmed"),
+        ((60, None), [Event(70 * HOUR, "false_alarm"), Event(80 * HOUR, "maintenance")], "false"),
+        ((60, None), [Event(70 * HOUR, "false_alarm"), failure(100)], "true"),
+        ((60, 65), [Event(70 * HOUR, "confirmed")], "false"),
+        ((960, None), [Event(970 * HOUR, "confirmed")], "confirmed"),
         ((960, None), [], "open"),
         ((952, None), [], "false"),
     ],
@@ -156,7 +163,7 @@ def test_what_became_of_an_alarm(
     episode: tuple[float, float | None], more: list[Event], fate: str
 ) -> None:
     seen = judged([episode], *more).as_json()
-    names = ("true", "false", "early", "averted", "open")
+    names = ("true", "false", "early", "confirmed", "averted", "open")
     assert {name: seen[name] for name in names} == dict.fromkeys(names, 0) | {fate: 1}
 
 

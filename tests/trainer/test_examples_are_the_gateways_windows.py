@@ -12,7 +12,7 @@ from foreshock_plant.recorder import record
 from foreshock_rules.windows import Windower, WindowSpec
 from foreshock_trainer.examples import Examples, NoExamplesError, examples_of, tracks
 from foreshock_trainer.folder import ingest_folder
-from foreshock_trainer.labels import add_labels
+from foreshock_trainer.label_files import add_labels
 from foreshock_trainer.lake import Lake
 from foreshock_trainer.tables import columns_of
 from foreshock_wire.batch import FLAG_FUTURE

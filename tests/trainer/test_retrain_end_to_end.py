@@ -18,7 +18,7 @@ from foreshock_trainer.evaluate import NS_PER_HOUR
 from foreshock_trainer.examples import examples_of
 from foreshock_trainer.folder import ingest_folder
 from foreshock_trainer.ingest import Ingest, Message
-from foreshock_trainer.labels import add_labels
+from foreshock_trainer.label_files import add_labels
 from foreshock_trainer.lake import Lake
 from foreshock_trainer.leaks import LeakError
 from foreshock_trainer.retrain import retrain

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from foreshock_trainer.backtest_cli import backtest
-from foreshock_trainer.ingest_cli import ingest, labels
+from foreshock_trainer.ingest_cli import ingest
+from foreshock_trainer.labels_cli import labels
 from foreshock_trainer.settings import DEFAULT_CHANNELS, RetrainSettings, parse_channel
 
 TRACKING = click.option(

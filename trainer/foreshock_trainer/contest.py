@@ -3,8 +3,10 @@
 An alarm is *true* when its machine fails within the horizon after it was raised; *early* when it
 was raised before that and still stood then; *averted* when somebody intervened within the horizon
 and no failure came first (nobody knows what would have been); *open* when the horizon after it was
-not observed to its end; and *false* otherwise. A failure is foretold when an alarm of the same life
-stood within the horizon before it; its lead time runs from there.
+not observed to its end; and *false* otherwise. Where no failure came, who went to look while it
+stood decides: *confirmed* (a repair that names a mode confirms, too), or false. A failure is
+foretold when an alarm of the same life stood within the horizon before it; its lead time runs from
+there.
 """
 
 from __future__ import annotations
@@ -14,7 +16,16 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from foreshock_trainer.evaluate import HOURS_PER_MONTH, NS_PER_HOUR
-from foreshock_trainer.outcomes import INTERVENTIONS, OBSERVED_UNTIL, RESTARTS, failures_of
+from foreshock_trainer.outcomes import (
+    ANSWERS,
+    FAILURE,
+    FALSE_ALARM,
+    INTERVENTIONS,
+    OBSERVED_UNTIL,
+    REPAIRED,
+    RESTARTS,
+    failures_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +62,7 @@ class Tally:
     true: int = 0
     false: int = 0
     early: int = 0
+    confirmed: int = 0
     averted: int = 0
     open: int = 0
     hours: float = 0.0
@@ -129,6 +141,8 @@ def tally(
     for raised, cleared in episodes:
         if stretch.holds(raised):
             name = _fate(raised, cleared, events, stretch.horizon_ns, until_ns)
+            if name not in {"true", "early"}:
+                name = _answered(raised, cleared, events) or name
             setattr(seen, name, getattr(seen, name) + 1)
     for failure in failures_of(events):
         if stretch.holds(failure.time_ns):
@@ -141,7 +155,16 @@ def summed(parts: Iterable[Tally]) -> Tally:
     """Return the account of several machines."""
     total = Tally()
     for part in parts:
-        for name in ("true", "false", "early", "averted", "open", "hours", "alarm_hours"):
+        for name in (
+            "true",
+            "false",
+            "early",
+            "confirmed",
+            "averted",
+            "open",
+            "hours",
+            "alarm_hours",
+        ):
             setattr(total, name, getattr(total, name) + getattr(part, name))
         total.foretold.update(part.foretold)
     return total
@@ -150,7 +173,7 @@ def summed(parts: Iterable[Tally]) -> Tally:
 def _fate(
     raised: int, cleared: int | None, events: Sequence[Event], horizon_ns: int, until_ns: int
 ) -> str:
-    ends = [e for e in events if e.time_ns >= raised and e.kind != OBSERVED_UNTIL]
+    ends = [e for e in events if e.time_ns >= raised and e.kind in {FAILURE, *INTERVENTIONS}]
     following = min(ends, key=lambda e: e.time_ns, default=None)
     if following is None or following.time_ns > raised + horizon_ns:
         if following is not None and following.kind not in INTERVENTIONS:
@@ -158,6 +181,15 @@ def _fate(
             return "early" if stood else "false"
         return "false" if until_ns >= raised + horizon_ns else "open"
     return "averted" if following.kind in INTERVENTIONS else "true"
+
+
+def _answered(raised: int, cleared: int | None, events: Sequence[Event]) -> str | None:
+    stood = [e for e in events if raised <= e.time_ns and (cleared is None or e.time_ns <= cleared)]
+    answers = [e for e in stood if e.kind in ANSWERS or (e.kind == REPAIRED and e.mode)]
+    if not answers:
+        return None
+    last = max(answers, key=lambda e: e.time_ns)
+    return "false" if last.kind == FALSE_ALARM else "confirmed"
 
 
 def _lead_h(
@@ -197,6 +229,7 @@ _ROWS = (
     ("alarms that were true", "true", "d"),
     ("  early", "early", "d"),
     ("  false", "false", "d"),
+    ("  confirmed by who went to look", "confirmed", "d"),
     ("  averted by an intervention", "averted", "d"),
     ("  open (not observed to the end)", "open", "d"),
     ("false alarms per machine-month", "false_alarms_per_machine_month", ".2f"),

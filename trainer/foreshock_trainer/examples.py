@@ -19,6 +19,7 @@ import numpy as np
 
 from foreshock_rules.windows import WindowSpec, windows_of
 from foreshock_trainer.evaluate import NS_PER_HOUR, Scored
+from foreshock_trainer.labels import ANSWER
 from foreshock_trainer.outcomes import (
     KINDS,
     Event,
@@ -159,17 +160,24 @@ def examples_of(
 
 
 def work_orders(lake: Lake) -> WorkOrders:
-    """Return every machine's work orders; other events (a gateway's) are none."""
+    """Return every machine's work orders; other events (a gateway's) are none.
+
+    Answers to alarms do not vouch for anything: neither that a machine of which nothing else is
+    known did not fail, nor that the work orders are told up to that day.
+    """
     table = lake.events()
-    names = ("machine", "time_ns", "kind", "mode", "ingested_ns")
+    names = ("machine", "time_ns", "kind", "mode", "ingested_ns", "source")
     found: dict[str, list[Event]] = {}
+    vouched: set[str] = set()
     told_ns = 0
     for row in zip(*(table[name].to_pylist() for name in names), strict=True):
-        machine, time_ns, kind, mode, ingested_ns = row
+        machine, time_ns, kind, mode, ingested_ns, source = row
         if kind in KINDS:
             found.setdefault(machine, []).append(Event(time_ns, kind, mode or ""))
-            told_ns = max(told_ns, ingested_ns)
-    return WorkOrders(found, told_ns)
+            if source != ANSWER:
+                vouched.add(machine)
+                told_ns = max(told_ns, ingested_ns)
+    return WorkOrders({name: found[name] for name in found if name in vouched}, told_ns)
 
 
 def tracks(lake: Lake, machines: Sequence[str], channels: Sequence[str]) -> Iterator[Track]:

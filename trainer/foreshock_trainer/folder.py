@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from foreshock_trainer.ingest import Ingest, Message
-from foreshock_trainer.labels import LabelReport, add_labels
+from foreshock_trainer.label_files import LabelReport, add_labels
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Gateway, Stream, uplink
 

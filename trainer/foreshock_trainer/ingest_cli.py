@@ -1,4 +1,4 @@
-"""Commands that fill the lake: `foreshock trainer ingest` and `foreshock trainer labels`."""
+"""`foreshock trainer ingest`: what fills the lake."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from foreshock_trainer.labels_cli import JSON, LAKE, name_refused
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.ids import SHARDS
 
-if TYPE_CHECKING:
-    from foreshock_trainer.labels import BadRow
-
 FOLDER = click.Path(file_okay=False, path_type=Path)
-LAKE = click.option(
-    "--lake", "root", required=True, metavar="DIR|URL", help="The lake's folder or URL."
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
 
 
 @click.command(
@@ -76,7 +69,7 @@ def _from_folder(folder: Path, root: str, *, as_json: bool) -> None:
         if report.labels is not None:
             click.echo(f"labels: {report.labels.added} added, {report.labels.known} known")
     if report.labels is not None:
-        _name_refused(report.labels.refused, folder / "events.csv")
+        name_refused(report.labels.refused, folder / "events.csv")
 
 
 def _from_broker(broker: str, root: str, shards: str, *, as_json: bool) -> None:
@@ -106,72 +99,6 @@ def parse_address(text: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise ForeshockError(f"broker {text!r} is not HOST:PORT, like localhost:1883")
     return host.strip("[]"), int(port)
-
-
-@click.group()
-def labels() -> None:
-    """Failures, maintenance and other work orders: what the model learns from."""
-
-
-@labels.command(
-    epilog="""\b
-Examples:
-  foreshock trainer labels add events.csv --lake lake
-
-The file's first line is machine,time,kind,mode,detail; time is RFC 3339 with Z or an offset; kind
-is failure, maintenance, installed, repaired or observed_until. Adding it again adds nothing.
-"""
-)
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@LAKE
-@JSON
-def add(file: Path, root: str, *, as_json: bool) -> None:
-    """Put the labels of a CSV FILE into the lake."""
-    from foreshock_trainer.labels import add_labels  # noqa: PLC0415 - heavy
-    from foreshock_trainer.lake import Lake  # noqa: PLC0415 - heavy
-
-    report = add_labels(Lake(root, create=True), file)
-    if as_json:
-        click.echo(json.dumps(asdict(report)))
-    else:
-        click.echo(f"{report.added} added, {report.known} known, {len(report.refused)} refused")
-    _name_refused(report.refused, file)
-
-
-@labels.command("list", epilog="Example: foreshock trainer labels list --lake lake")
-@LAKE
-@JSON
-def list_labels(root: str, *, as_json: bool) -> None:
-    """List the labels of the lake by machine and time."""
-    from foreshock_trainer.labels import labels_of, time_text  # noqa: PLC0415 - heavy
-    from foreshock_trainer.lake import Lake  # noqa: PLC0415 - heavy
-
-    held = [
-        {
-            "machine": label.machine,
-            "time": time_text(label.time_ns),
-            "kind": str(label.kind),
-            "mode": label.mode,
-            "detail": label.detail,
-        }
-        for label in labels_of(Lake(root))
-    ]
-    if as_json:
-        click.echo(json.dumps({"labels": held}))
-        return
-    for row in held:
-        click.echo("  ".join(text for text in row.values() if text))
-    click.echo(f"{len(held)} labels")
-
-
-def _name_refused(refused: tuple[BadRow, ...], file: Path) -> None:
-    for row in refused:
-        click.echo(f"{file}:{row.line}: {row.reason}", err=True)
-    if refused:
-        raise ForeshockError(
-            f"{len(refused)} rows of {file} were left out (named above), the others are in the "
-            "lake: correct them and add the file again"
-        )
 
 
 def _log_to_stderr() -> None:

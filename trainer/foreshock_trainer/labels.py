@@ -1,12 +1,11 @@
-"""Labels: the work orders' view of the machines, from a CSV export into the lake's events table.
+"""Labels: the work orders' view of the machines, and what people answered to alarms.
 
-Columns `machine,time,kind,mode,detail`; `time` is RFC 3339 with its offset; `mode` and `detail`
-may be empty. A row that is already there adds nothing; a bad row is named and left out.
+They come from a table file (`label_files`), from an answer on the command line, or up from a
+gateway, into the lake's events table. A label that is already there adds nothing.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,14 +22,14 @@ from foreshock_wire.ids import check_id
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from foreshock_trainer.lake import Lake
 
 SOURCE: Final = "labels"
-"""What the events table's column `source` says about a row that came as a label."""
-COLUMNS: Final = ("machine", "time", "kind", "mode", "detail")
+"""What the events table's column `source` says about a row that came as a label ..."""
+ANSWER: Final = "answer"
+"""... and about one that is an answer to an alarm."""
 
 _APP_ID: Final = "labels"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,6 +44,8 @@ class Kind(StrEnum):
     INSTALLED = "installed"
     REPAIRED = "repaired"
     OBSERVED_UNTIL = "observed_until"
+    CONFIRMED = "confirmed"
+    FALSE_ALARM = "false_alarm"
 
 
 class LabelError(ForeshockError):
@@ -60,33 +61,15 @@ class Label:
     kind: Kind
     mode: str | None = None
     detail: str | None = None
+    source: str = SOURCE
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that was left out: its line in the file, and why."""
-
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LabelReport:
-    """What became of a file's rows."""
-
-    added: int
-    known: int
-    refused: tuple[BadRow, ...]
-
-
-def add_labels(lake: Lake, file: Path) -> LabelReport:
-    """Put the labels of `file` into the lake, each once.
+def put_labels(lake: Lake, labels: Iterable[Label]) -> int:
+    """Put labels into the lake, each once; return how many were not there yet.
 
     Raises:
-        LabelError: the file is not CSV with the columns above.
         LakeError: the lake cannot be written.
     """
-    labels, refused = read_labels(file)
     wanted = dict.fromkeys(labels)
     for _ in range(MAX_ATTEMPTS):
         # The counter is read before the table: labels that another writer adds in between move
@@ -95,63 +78,61 @@ def add_labels(lake: Lake, file: Path) -> LabelReport:
         held = set(labels_of(lake))
         fresh = [label for label in wanted if label not in held]
         if not fresh:
-            break
+            return 0
         try:
             lake.append(Stream.EVENTS, _rows(fresh), {_APP_ID: counter + len(fresh)})
         except StaleMarksError:
             continue
-        return LabelReport(len(fresh), len(labels) - len(fresh), tuple(refused))
-    else:
-        raise LakeError(f"other writers were faster {MAX_ATTEMPTS} times: add {file} again")
-    return LabelReport(0, len(labels), tuple(refused))
+        return len(fresh)
+    raise LakeError(f"other writers were faster {MAX_ATTEMPTS} times: add the labels again")
 
 
-def labels_of(lake: Lake) -> list[Label]:
-    """Return the labels that the lake holds, by machine and time."""
-    return [
-        Label(row["machine"], row["time_ns"], Kind(row["kind"]), row["mode"], row["detail"])
-        for row in lake.events().to_pylist()
-        if row["source"] == SOURCE
-    ]
+def labels_of(lake: Lake, machine: str | None = None) -> list[Label]:
+    """Return the labels that the lake holds, each once, by machine and time."""
+    found = (
+        Label(
+            row["machine"],
+            row["time_ns"],
+            Kind(row["kind"]),
+            row["mode"],
+            row["detail"],
+            row["source"],
+        )
+        for row in lake.events(machine).to_pylist()
+        if row["source"] in {SOURCE, ANSWER} and row["kind"] in set(Kind) and row["machine"]
+    )
+    return list(dict.fromkeys(found))
 
 
-def read_labels(file: Path) -> tuple[list[Label], list[BadRow]]:
-    """Parse a CSV file into labels and the rows that are none.
+def answer_alarm(
+    lake: Lake, machine: str, answer: str, *, mode: str | None, found: str | None, at_ns: int | None
+) -> Label:
+    """Answer a machine's newest alarm (raised by `at_ns`, if given); return the label.
 
     Raises:
-        LabelError: it cannot be read, or a column is missing.
+        LabelError: the machine had no alarm by then.
     """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            return _parse(csv.DictReader(lines, strict=True), file)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LabelError(f"cannot read {file} as CSV in UTF-8: {error}") from error
-
-
-def _parse(rows: csv.DictReader[str], file: Path) -> tuple[list[Label], list[BadRow]]:
-    if missing := set(COLUMNS) - set(rows.fieldnames or ()):
+    rows = lake.alarms(machine).to_pylist()
+    told = [row["time_ns"] for row in rows if at_ns is None or row["time_ns"] <= at_ns]
+    if not told:
+        by = "" if at_ns is None else f" by {time_text(at_ns)}"
         raise LabelError(
-            f"{file} has no column {', '.join(sorted(missing))}: "
-            f"its first line must name {','.join(COLUMNS)}"
+            f"the lake holds no alarm of machine {machine}{by}: nothing can be answered; a finding "
+            "without an alarm is added with `foreshock trainer labels add`"
         )
-    labels: list[Label] = []
-    refused: list[BadRow] = []
-    for row in rows:
-        try:
-            labels.append(parse_label(row))
-        except LabelError as error:
-            refused.append(BadRow(rows.line_num, str(error)))
-    return labels, refused
+    label = Label(machine, at_ns or max(told), Kind(answer), mode, found, ANSWER)
+    put_labels(lake, [label])
+    return label
 
 
-def parse_label(row: dict[str, str]) -> Label:
+def parse_label(row: Mapping[str, str]) -> Label:
     """Return the label that a row of the five columns means.
 
     Raises:
         LabelError: a field is missing, surplus or not what its column holds.
     """
     if None in row or None in row.values():
-        raise LabelError(f"it does not have {len(COLUMNS)} fields as the header does")
+        raise LabelError("it does not have as many fields as the header")
     try:
         machine, kind = check_id(row["machine"].strip(), "machine"), Kind(row["kind"].strip())
     except InvalidIdError as error:
@@ -200,5 +181,5 @@ def _rows(labels: Iterable[Label]) -> pa.Table:
             "mode": label.mode,
             "detail": label.detail,
         }
-        rows.append(fields | {"source": SOURCE, "body": json.dumps(fields)})
+        rows.append(fields | {"source": label.source, "body": json.dumps(fields)})
     return pa.Table.from_pylist(rows, schema=schema)

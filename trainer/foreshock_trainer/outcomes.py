@@ -34,10 +34,16 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
 
 FAILURE: Final = "failure"
-INTERVENTIONS: Final = frozenset({"maintenance", "repaired", "installed"})
-RESTARTS: Final = frozenset({"repaired", "installed"})
+REPAIRED: Final = "repaired"
+RESTARTS: Final = frozenset({REPAIRED, "installed"})
+INTERVENTIONS: Final = RESTARTS | {"maintenance"}
 OBSERVED_UNTIL: Final = "observed_until"
-KINDS: Final = INTERVENTIONS | {FAILURE, OBSERVED_UNTIL}
+CONFIRMED: Final = "confirmed"
+FALSE_ALARM: Final = "false_alarm"
+ANSWERS: Final = frozenset({CONFIRMED, FALSE_ALARM})
+"""What somebody found who went to an alarm. It judges the alarm and labels no window: a fault that
+was found says nothing of when it would have ended in a failure."""
+KINDS: Final = INTERVENTIONS | ANSWERS | {FAILURE, OBSERVED_UNTIL}
 """Events that are work orders."""
 NEVER_NS: Final = np.iinfo(np.int64).max
 

@@ -146,12 +146,40 @@ class AlarmAction(StrEnum):
     UNSHELVE = "unshelve"
 
 
+class AlarmAnswer(StrEnum):
+    """What somebody found who went to the machine."""
+
+    CONFIRMED = "confirmed"
+    FALSE_ALARM = "false_alarm"
+    REPAIRED = "repaired"
+
+
 class AlarmCommand(Message):
-    """An operator's action; `until_ns` (machine time) belongs to `shelve`."""
+    """An operator's action; `until_ns` (machine time) belongs to `shelve`.
+
+    With any action may come the answer: what the alarm was, the failure mode if it is known, and
+    what was found, in words. It goes up as an `AlarmAnswered`, and the next model learns from it.
+    """
 
     action: AlarmAction
     operator: str = ""
     until_ns: Int64 | None = None
+    answer: AlarmAnswer | None = None
+    mode: str | None = None
+    found: str = ""
+
+
+class AlarmAnswered(Message):
+    """The body of an `events` record: an operator's answer, at the machine's time."""
+
+    machine: Id
+    time_ns: Int64
+    kind: AlarmAnswer
+    mode: str | None = None
+    detail: str | None = None
+    source: Literal["answer"] = "answer"
+    operator: str = ""
+    episode: Count
 
 
 class Score(Message):
