@@ -16,7 +16,7 @@ from spox import Tensor, argument, build
 from foreshock_converter import shapley
 from foreshock_converter.blocks import LANES, finite, scalar, total
 from foreshock_converter.errors import UnsupportedModelError
-from foreshock_converter.features import FeatureGraph, missing
+from foreshock_converter.features import Computed, FeatureGraph
 from foreshock_converter.games import Game, game
 from foreshock_converter.heads import MOST_SIGMAS, Novelty
 from foreshock_converter.reference import golden_windows, histograms
@@ -49,8 +49,6 @@ class _Parts:
     scorer: Scorer
     calibration: Calibration
     novelty: Novelty
-    baseline: Float32
-    owner: npt.NDArray[np.int64]
     game: Game
 
 
@@ -73,11 +71,11 @@ def assemble(
         UnsupportedModelError: parts that do not fit together or that the graph cannot hold.
         ChannelMismatchError: the windows have another shape than the spec's.
     """
-    graph = FeatureGraph(spec.channels, spec.length, spec.period_s)
+    graph = FeatureGraph.of(spec)
     features = graph.extract(windows)
     spec = replace(
         spec,
-        features=_same_names(spec, graph),
+        features=graph.names,
         reference=spec.reference or histograms(graph.names, features),
         golden=None,
     )
@@ -106,33 +104,18 @@ def _parts(
             f"threshold {spec.threshold} is not the calibrated threshold_margin "
             f"{spec.threshold_margin}: set it to the calibration's probability of that margin"
         )
-    measured = [channel for channel in spec.channels if channel.role is Role.MEASURED]
-    if not measured:
-        raise UnsupportedModelError("a model needs a measured channel: context alone has no sensor")
-    owner = [measured.index(c) if c.role is Role.MEASURED else -1 for c, _ in graph.columns]
     return _Parts(
         spec=spec,
         graph=graph,
         scorer=predictor.scorer(spec, graph.names),
         calibration=calibration,
         novelty=novelty,
-        baseline=graph.extract(spec.baseline[None])[0],
-        owner=np.array(owner),
-        game=game(len(measured), width),
+        game=game(len(graph.of_role(Role.MEASURED)), width),
     )
 
 
 def _explanation(played: Game) -> Explanation:
     return Explanation(rows=len(played.members), permutations=2 * played.pairs)
-
-
-def _same_names(spec: ModelSpec, graph: FeatureGraph) -> tuple[str, ...]:
-    if spec.features and spec.features != graph.names:
-        raise UnsupportedModelError(
-            f"the spec names {len(spec.features)} features that are not the graph's: leave "
-            "features empty, or take FeatureGraph.names"
-        )
-    return graph.names
 
 
 def _graph(parts: _Parts) -> onnx.ModelProto:
@@ -146,24 +129,28 @@ def _graph(parts: _Parts) -> onnx.ModelProto:
 
 
 def _outputs(parts: _Parts, window: Var, explain: Var) -> dict[str, Var]:
-    features = parts.graph.apply(window)
+    computed = parts.graph.apply(window)
+    features = computed.features
     count = op.shape(features, start=0, end=1)
     (rows,) = op.if_(
         explain,
-        then_branch=lambda: [shapley.mixed_rows(features, parts.baseline, parts.owner, parts.game)],
+        then_branch=lambda: [
+            shapley.mixed_rows(parts.graph, window, features, parts.spec.baseline, parts.game)
+        ],
         else_branch=lambda: [op.identity(features)],
     )
+    unscored = _unscored(parts, computed)
     margins = parts.scorer.nodes(rows)
-    columns = _columns_by_head(op.slice(margins, _ints(0), count, _ints(0)), parts.scorer.widths)
-    scored = _scored(parts, features)
-    margin = _unless(scored, columns["fault"])
-    values, errors = _shapley(parts, explain, margins, scored, count)
+    own = op.add(op.slice(margins, _ints(0), count, _ints(0)), unscored)
+    columns = _columns_by_head(own, parts.scorer.widths)
+    margin = columns["fault"]
+    values, errors = _shapley(parts, explain, margins, unscored, count)
     return {
         "margin": op.squeeze(margin, _ints(1)),
         "probability": op.squeeze(parts.calibration.nodes(margin), _ints(1)),
-        "modes": _unless(scored, _modes(columns, count, len(parts.spec.modes))),
-        "lead_time": _unless(scored, _lead_time(parts, columns, count)),
-        "novelty": op.squeeze(_unless(scored, _novelty(parts.novelty, features)), _ints(1)),
+        "modes": _modes(columns, count, len(parts.spec.modes)),
+        "lead_time": _lead_time(parts, columns, count),
+        "novelty": op.squeeze(op.add(_novelty(parts.novelty, features), unscored), _ints(1)),
         "features": features,
         "shapley": values,
         "shapley_error": errors,
@@ -171,28 +158,19 @@ def _outputs(parts: _Parts, window: Var, explain: Var) -> dict[str, Var]:
 
 
 def _columns_by_head(margins: Var, widths: Mapping[str, int]) -> dict[str, Var]:
-    ends = np.cumsum(list(widths.values()))
-    return {
-        name: op.gather(margins, op.const(np.arange(end - width, end)), axis=1)
-        for (name, width), end in zip(widths.items(), ends, strict=True)
-    }
+    if len(widths) == 1:
+        return dict.fromkeys(widths, margins)
+    return dict(zip(widths, op.split(margins, _ints(*widths.values()), axis=1), strict=True))
 
 
-def _scored(parts: _Parts, features: Var) -> Var:
-    """bool[N, 1]: some measured channel has a reading, and no needed feature is absent."""
-    counts = [
-        i
-        for i, (channel, feature) in enumerate(parts.graph.columns)
-        if feature.formula is missing and channel.role is Role.MEASURED
-    ]
-    least = op.reduce_min(op.gather(features, op.const(np.array(counts)), axis=1), _ints(1))
-    measured = op.less(least, scalar(parts.spec.length))
+def _unscored(parts: _Parts, computed: Computed) -> Var:
+    """float32[N, 1]: 0 where there is a score, NaN where nothing or a needed feature is absent."""
     if not parts.scorer.needs:
-        return measured
-    needed = op.gather(features, op.const(np.array(parts.scorer.needs)), axis=1)
+        return computed.unscored
+    needed = op.gather(computed.features, op.const(np.array(parts.scorer.needs)), axis=1)
     # The features are finite or NaN, and a NaN makes the sum NaN; zero times a number is zero.
-    absent = op.isnan(op.reduce_sum(op.mul(needed, scalar(0)), _ints(1)))
-    return op.and_(measured, op.not_(absent))
+    absent = op.reduce_sum(op.mul(needed, scalar(0)), _ints(1))
+    return op.add(computed.unscored, absent)
 
 
 def _modes(columns: Mapping[str, Var], count: Var, width: int) -> Var:
@@ -228,13 +206,15 @@ def _novelty(novelty: Novelty, features: Var) -> Var:
     return op.div(total(op.pad(square, pads)), total(held))
 
 
-def _shapley(parts: _Parts, explain: Var, margins: Var, scored: Var, count: Var) -> tuple[Var, Var]:
+def _shapley(
+    parts: _Parts, explain: Var, margins: Var, unscored: Var, count: Var
+) -> tuple[Var, Var]:
     width = len(parts.spec.channels)
 
     def explained() -> Sequence[Var]:
         fault = op.gather(margins, op.const(np.array(0)), axis=1)
         found = shapley.values(fault, parts.game)
-        return [_unless(scored, _by_channel(parts.spec, players)) for players in found]
+        return [op.add(_by_channel(parts.spec, players), unscored) for players in found]
 
     values, errors = op.if_(
         explain,
@@ -252,10 +232,6 @@ def _by_channel(spec: ModelSpec, players: Var) -> Var:
     place = np.where(measured, np.cumsum(measured) - 1, measured.sum())
     with_zero = op.pad(players, op.const(np.array([0, 0, 0, 1])))
     return op.gather(with_zero, op.const(place), axis=1)
-
-
-def _unless(scored: Var, x: Var) -> Var:
-    return op.where(scored, x, scalar(np.nan))
 
 
 def _filled(value: float, count: Var, width: int) -> Var:

@@ -75,6 +75,7 @@ def _lines(spec: ModelSpec, facts: dict[str, Any]) -> list[str]:
         "window": f"{spec.length} samples of {spec.period_s:g} s ({hours:g} h), "
         f"every {spec.stride} samples, at least {spec.min_fill:.0%} filled",
         "channels": ", ".join(f"{c.id} [{c.unit}] {c.role}" for c in spec.channels),
+        "derived": ", ".join(f"{d.id} = {d.formula} [{d.unit}]" for d in spec.derived) or "none",
         "features": f"{len(spec.features)}: {', '.join(_kinds(spec))}",
         "alarm": f"probability of a failure within {spec.horizon_h:g} h at or above "
         f"{spec.threshold:g} (margin {spec.threshold_margin:g})",

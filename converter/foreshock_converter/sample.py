@@ -15,7 +15,7 @@ import xgboost as xgb
 
 from foreshock_converter.assemble import assemble
 from foreshock_converter.calibration import Platt
-from foreshock_converter.features import FeatureGraph
+from foreshock_converter.features import DEFAULT_CHOICE, FeatureGraph
 from foreshock_converter.heads import Heads, Novelty
 from foreshock_converter.trees import snap_thresholds
 from foreshock_wire.spec import Advice, Channel, ModelSpec
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from foreshock_converter.calibration import Calibration
+    from foreshock_wire.derived import Derived
 
     Float32 = npt.NDArray[np.float32]
 
@@ -99,10 +100,12 @@ def train(
     seed: int = 0,
     rounds: int = 12,
     depth: int = 3,
+    derived: Sequence[Derived] = (),
+    choice: Sequence[str] = DEFAULT_CHOICE,
 ) -> Trained:
-    """Train all heads on synthetic windows."""
+    """Train all heads on synthetic windows, with the features that `choice` names."""
     windows, hours, mode = synthetic_windows(WINDOWS, len(channels), length, seed=seed)
-    graph = FeatureGraph(tuple(channels), length, period_s)
+    graph = FeatureGraph(tuple(channels), length, period_s, tuple(derived), tuple(choice))
     features = graph.extract(windows)
     common = {"max_depth": depth, "seed": seed, "nthread": 1}
     failing = hours < HORIZON_H
@@ -114,15 +117,7 @@ def train(
     everywhere = np.ones(len(hours), bool)
     calibration = Platt(1.1, -0.1)
     return Trained(
-        spec=_spec(
-            tuple(channels),
-            calibration,
-            windows[~failing],
-            length=length,
-            stride=stride,
-            period_s=period_s,
-            seed=seed,
-        ),
+        spec=_spec(graph, calibration, windows[~failing], stride=stride, seed=seed),
         heads=Heads(
             fault=fit(everywhere, failing.astype(np.float32), objective="binary:logistic"),
             modes=fit(
@@ -140,26 +135,20 @@ def train(
 
 
 def _spec(
-    channels: tuple[Channel, ...],
-    calibration: Platt,
-    healthy: Float32,
-    *,
-    length: int,
-    stride: int,
-    period_s: float,
-    seed: int,
+    graph: FeatureGraph, calibration: Platt, healthy: Float32, *, stride: int, seed: int
 ) -> ModelSpec:
     margin = calibration.margin(0.5)
     return ModelSpec(
         name="sample",
-        channels=channels,
-        period_s=period_s,
-        length=length,
+        channels=graph.channels,
+        derived=graph.derived,
+        period_s=graph.period_s,
+        length=graph.length,
         stride=stride,
         horizon_h=HORIZON_H,
         threshold=0.5,
         threshold_margin=margin,
-        features=(),
+        features=graph.names,
         modes=MODES,
         lead_time_quantiles=QUANTILES,
         baseline=healthy[int(np.argmin(np.isnan(healthy).sum(axis=(1, 2))))],

@@ -28,7 +28,7 @@ SCIPY = {"normal": stats.norm, "logistic": stats.logistic, "extreme": stats.gumb
 def trained_on_censored_times(trained: Trained, **params: object) -> xgb.Booster:
     windows, hours, _ = synthetic_windows(400, 5, 48)
     spec = trained.spec
-    features = FeatureGraph(spec.channels, spec.length, spec.period_s).extract(windows)
+    features = FeatureGraph.of(spec).extract(windows)
     data = xgb.DMatrix(features, nthread=1)
     data.set_float_info("label_lower_bound", np.minimum(hours, 96))
     data.set_float_info("label_upper_bound", np.where(hours < 96, hours, np.inf))

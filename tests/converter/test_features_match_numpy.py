@@ -48,12 +48,16 @@ def reference(cells: Float32) -> Mapping[str, float]:
         "kurtosis": np.mean(z**4),
         "missing": length - len(x),
     }
+    if not np.isnan(z).any():
+        facts["zero_crossings"] = 0
     if rms > 0:
         facts["crest"] = np.abs(x).max() / rms
     if len(x) > 1:
         facts["slope"] = np.sum((t - t.mean()) * centred) / np.sum((t - t.mean()) ** 2)
     if pairs:
         facts["lag1"] = np.mean([z[i] * z[j] for i, j in pairs])
+        signs = [z[i] * z[j] < -1e-4 for i, j in pairs]
+        facts["zero_crossings"] = np.sum(signs) + 0 * z[0]
         facts["roughness"] = np.mean([abs(x[j] - x[i]) for i, j in pairs])
     if len(early) and len(late):
         facts["rise"] = late.astype(np.float64).mean() - early.astype(np.float64).mean()

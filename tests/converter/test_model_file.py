@@ -32,7 +32,6 @@ def test_the_spec_comes_back_whole(model: Model, trained: Trained) -> None:
     assert (
         replace(
             spec,
-            features=(),
             golden=None,
             reference={},
             baseline=trained.spec.baseline,

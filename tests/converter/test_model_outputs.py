@@ -36,7 +36,7 @@ def test_every_output_has_its_width(model: Model, unseen: Float32) -> None:
         "modes": (rows, 2),
         "lead_time": (rows, 3),
         "novelty": (rows,),
-        "features": (rows, 75),
+        "features": (rows, 80),
         "shapley": (rows, 5),
         "shapley_error": (rows, 5),
     }
@@ -143,7 +143,7 @@ def test_novelty_ignores_what_never_moved(trained: Trained) -> None:
     spec = trained.spec
     windows = trained.windows.copy()
     windows[:, :, 0] = 61.2
-    graph = FeatureGraph(spec.channels, spec.length, spec.period_s)
+    graph = FeatureGraph.of(spec)
     novelty = Novelty.fit(graph.extract(windows))
     assert not novelty.used[graph.names.index("temperature.std")]
     assert not novelty.used[graph.names.index("temperature.kurtosis")]

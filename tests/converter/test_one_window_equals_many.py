@@ -48,7 +48,7 @@ def test_training_features_are_the_models_features(
 ) -> None:
     rows = np.concatenate([unseen, stressed(unseen)])
     spec = trained.spec
-    graph = FeatureGraph(spec.channels, spec.length, spec.period_s)
+    graph = FeatureGraph.of(spec)
     emitted = model.run(rows).features
     assert graph.extract(rows, threads=1).tobytes() == emitted.tobytes()
     assert graph.extract(rows, threads=2).tobytes() == emitted.tobytes()

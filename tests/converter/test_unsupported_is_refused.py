@@ -87,7 +87,7 @@ def other_heads(heads: Heads) -> dict[str, Heads]:
     assert heads.modes is not None
     return {
         "objective 'multi:softprob', its head is": replace(heads, fault=heads.modes),
-        "reads 3 features, the graph gives 75": replace(heads, fault=train()),
+        "reads 3 features, the graph gives 80": replace(heads, fault=train()),
         "lead_time_shift .* each of the 3": replace(heads, lead_time_shift=(1.0,)),
     }
 
@@ -103,7 +103,7 @@ def spec_changes(spec: ModelSpec) -> dict[str, ModelSpec]:
     return {
         "gives 2 columns, the spec names 3": replace(spec, modes=("a", "b", "c")),
         "not the calibrated threshold_margin": replace(spec, threshold_margin=2.0),
-        "features that are not the graph's": replace(spec, features=("a.mean",)),
+        "no feature is called 'a.mean'": replace(spec, features=("a.mean",)),
         "bytes of metadata": replace(spec, provenance={"log": "x" * 2_000_000}),
     }
 

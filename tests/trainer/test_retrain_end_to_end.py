@@ -26,6 +26,7 @@ from foreshock_trainer.settings import RetrainSettings
 from foreshock_trainer.splits import split_machines
 from foreshock_trainer.tracking import Tracking, TrackingError, resolve
 from foreshock_wire.batch import Readings
+from foreshock_wire.derived import parse_derived
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.model import Model
 from foreshock_wire.topics import Gateway, Stream, uplink
@@ -115,10 +116,11 @@ def test_a_refusal_is_no_error_and_the_json_says_why(trained: Trained, tmp_path:
     arguments = ["retrain", "--lake", settings.lake, "--tracking", str(settings.tracking)]
     html = tmp_path / "run.html"
 
-    done = CliRunner().invoke(
-        cli,
-        [*arguments, "--length", "24", "--report", str(report), "--html", str(html), "--json"],
-    )
+    other = ["--length", "24", "--derived", "load=torque*motor_power*0.5:N.m.kW"]
+    chosen = ["--features", "mean", "--features", "std", "--features", "vibration.kurtosis"]
+    told = ["--report", str(report), "--html", str(html), "--json"]
+
+    done = CliRunner().invoke(cli, [*arguments, *other, *chosen, *told])
 
     assert done.exit_code == 0, done.output
     assert "foreshock was not promoted because it cannot be compared with champion" in done.stderr
@@ -133,6 +135,12 @@ def test_a_refusal_is_no_error_and_the_json_says_why(trained: Trained, tmp_path:
     whole = json.loads(html.with_suffix(".json").read_text())
     assert whole["metrics"] == outcome["metrics"]
     assert len(whole["curves"]["timelines"]) == outcome["counts"]["test_machines"]
+    written = [json.loads(path.read_text()) for path in settings.tracking.rglob("spec.json")]
+    (spec,) = (spec for spec in written if spec["length"] == 24)
+    assert [one["id"] for one in spec["derived"]] == ["load"]
+    assert len(spec["features"]) == 2 * 6 + 1
+    assert "load.std" in spec["features"]
+    assert "vibration.kurtosis" in spec["features"]
 
 
 def test_what_is_not_registered_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
@@ -204,3 +212,9 @@ def test_a_channel_that_holds_the_answer_is_refused_unless_it_is_vouched_for(
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ForeshockError, match="stride"):
         RetrainSettings(lake="lake", tracking=None, stride=0)  # type: ignore[arg-type]
+    with pytest.raises(ForeshockError, match="'speed', which is none of"):
+        RetrainSettings(
+            lake="lake",
+            tracking=None,  # type: ignore[arg-type]
+            derived=(parse_derived("power=torque*speed:kW"),),
+        )

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from foreshock_converter.features import FeatureGraph
     from foreshock_converter.heads import Novelty
     from foreshock_rules.windows import WindowSpec
     from foreshock_trainer.fit import Fitted
-    from foreshock_wire.spec import Channel
 
     Bool = npt.NDArray[np.bool_]
     Float32 = npt.NDArray[np.float32]
@@ -27,24 +27,25 @@ if TYPE_CHECKING:
 def blueprint(
     name: str,
     *,
-    channels: tuple[Channel, ...],
+    graph: FeatureGraph,
     cut: WindowSpec,
     horizon_h: float,
     fitted: Fitted,
     baseline: Float32,
     provenance: Mapping[str, str],
 ) -> ModelSpec:
-    """Return the spec; the converter adds features, golden windows and reference histograms."""
+    """Return the spec; the converter adds golden windows and reference histograms."""
     return ModelSpec(
         name=name,
-        channels=channels,
+        channels=graph.channels,
+        derived=graph.derived,
         period_s=cut.period_ns / 1e9,
         length=cut.length,
         stride=cut.stride,
         horizon_h=horizon_h,
         threshold=float(fitted.calibration.probability(fitted.threshold_margin)),
         threshold_margin=fitted.threshold_margin,
-        features=(),
+        features=graph.names,
         modes=fitted.modes,
         lead_time_quantiles=QUANTILES,
         baseline=baseline,

@@ -12,7 +12,13 @@ import click
 from foreshock_trainer.backtest_cli import backtest
 from foreshock_trainer.ingest_cli import ingest
 from foreshock_trainer.labels_cli import labels
-from foreshock_trainer.settings import DEFAULT_CHANNELS, RetrainSettings, parse_channel
+from foreshock_trainer.settings import (
+    DEFAULT_CHANNELS,
+    DEFAULT_FEATURES,
+    RetrainSettings,
+    parse_channel,
+)
+from foreshock_wire.derived import parse_derived
 
 TRACKING = click.option(
     "--tracking",
@@ -44,6 +50,7 @@ Examples:
   foreshock trainer retrain --lake lake --tracking models
   foreshock trainer retrain --lake lake --tracking models --promote --json
   foreshock trainer retrain --lake lake --tracking models --horizon-h 24 --html run.html
+  foreshock trainer retrain --lake lake --tracking models --derived power=torque*speed*0.000105:kW
 
 A model that the gate refuses is recorded but not registered; the exit code is 0 all the same.
 """
@@ -62,6 +69,20 @@ A model that the gate refuses is recorded but not registered; the exit code is 0
     show_default=True,
     metavar="ID:UNIT",
     help="A column of the window; give it once per channel, in order.",
+)
+@click.option(
+    "--derived",
+    multiple=True,
+    metavar="ID=A*B:UNIT",
+    help="A channel that the model computes: A*B, A/B or 'A - B', then *FACTOR for the unit.",
+)
+@click.option(
+    "--features",
+    multiple=True,
+    default=DEFAULT_FEATURES,
+    show_default=True,
+    metavar="NAME",
+    help="What a window becomes: a group, a feature such as rms, or a column such as torque.rms.",
 )
 @click.option("--period-s", default=1800.0, show_default=True, help="The sampling period.")
 @click.option("--length", default=48, show_default=True, help="Samples in a window.")
@@ -84,6 +105,8 @@ def retrain(  # noqa: PLR0917 - click passes options by name
     report: Path | None,
     html: Path | None,
     channels: tuple[str, ...],
+    derived: tuple[str, ...],
+    features: tuple[str, ...],
     period_s: float,
     length: int,
     stride: int,
@@ -115,6 +138,8 @@ def retrain(  # noqa: PLR0917 - click passes options by name
         seed=seed,
         vouched=vouched,
         promote=promote,
+        derived=tuple(map(parse_derived, derived)),
+        features=features,
     )
     outcome = run(settings, lambda line: click.echo(line, err=as_json), _show_machines)
     result = outcome.as_json()

@@ -168,13 +168,23 @@ class _Built:
     spec_json: str
 
 
+def _feature_graph(settings: RetrainSettings) -> FeatureGraph:
+    return FeatureGraph(
+        settings.channels,
+        settings.length,
+        settings.period_s,
+        derived=settings.derived,
+        choice=settings.features,
+    )
+
+
 def _gather(settings: RetrainSettings, progress: Progress | None = None) -> _Gathered:
     lake = Lake(settings.lake)
     versions = lake.version()
     examples = examples_of(lake, settings.cut, horizon_h=settings.horizon_h, progress=progress)
     with_windows = np.unique(examples.machine)
     split = split_machines(examples.machines[i] for i in with_windows)
-    graph = FeatureGraph(settings.channels, settings.length, settings.period_s)
+    graph = _feature_graph(settings)
     provenance = {f"lake_{table}_version": str(versions[table]) for table in LEARNT_TABLES}
     features = graph.extract(examples.windows)
     window_ns = settings.length * settings.cut.period_ns
@@ -202,7 +212,7 @@ def _build(settings: RetrainSettings, gathered: _Gathered, fitted: Fitted) -> _B
     unseen = windows[_spread(gathered.of(gathered.split.validation), PARITY_WINDOWS)]
     spec = blueprint(
         settings.name,
-        channels=settings.channels,
+        graph=_feature_graph(settings),
         cut=settings.cut,
         horizon_h=settings.horizon_h,
         fitted=fitted,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from foreshock_rules.windows import WindowSpec
+from foreshock_wire.derived import Derived, derived_problems
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.ids import check_id
 from foreshock_wire.spec import Channel
@@ -21,6 +22,8 @@ DEFAULT_CHANNELS: Final = (
     "motor_power:kW",
 )
 """Channels as ID:UNIT, in the order of the window's columns."""
+DEFAULT_FEATURES: Final = ("time", "context")
+"""Spectral features cost more than they tell of anything but vibration: they are asked for."""
 _SECOND_NS: Final = 1_000_000_000
 
 
@@ -31,8 +34,9 @@ class RetrainSettings:
     `lake` is a folder or URL, `tracking` a folder; `period_s` one slot of a window, `length` and
     `stride` in slots; `lateness_s` as the gateways have it, or the windows are not theirs;
     `horizon_h` how far ahead a failure counts; `vouched` channels may look like leaks and are none
-    (see `leaks`); with `promote` a model that passes the gate becomes
-    the champion at once.
+    (see `leaks`); with `promote` a model that passes the gate becomes the champion at once.
+    `derived` channels are computed in the model; `features` names what a window becomes: groups,
+    features or columns.
     """
 
     lake: str
@@ -50,9 +54,13 @@ class RetrainSettings:
     seed: int = 0
     vouched: tuple[str, ...] = ()
     promote: bool = False
+    derived: tuple[Derived, ...] = ()
+    features: tuple[str, ...] = DEFAULT_FEATURES
 
     def __post_init__(self) -> None:
         check_id(self.name, "model name")
+        if problem := next(derived_problems(self.derived, self.cut.channels), None):
+            raise ForeshockError(problem)
         positive = {
             "period_s": self.period_s,
             "length": self.length,

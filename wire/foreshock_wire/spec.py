@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from foreshock_wire.derived import Derived, Operation, derived_problems
 from foreshock_wire.errors import InvalidIdError, SpecError, SpecTooNewError
 from foreshock_wire.ids import check_id
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SPEC_VERSION: Final = 1
-LATER_FIELDS: Final = frozenset({"explanation"})
+LATER_FIELDS: Final = frozenset({"derived", "explanation"})
 """Fields that came after the first release: not written while they say nothing new."""
 METADATA_KEY: Final = "foreshock.spec"
 """The ONNX metadata property that holds the spec."""
@@ -34,6 +35,7 @@ class Role(StrEnum):
 
     MEASURED = "measured"
     DERIVED = "derived"
+    """Of a column of features only: the window does not hold it (`ModelSpec.derived`)."""
     CONTEXT = "context"
 
 
@@ -93,7 +95,8 @@ class ModelSpec:
     `length` T and `stride` count samples of `period_s`; `threshold` is a probability, and
     `thresholds` overrides it per machine class; `threshold_margin` is the same limit in margin
     space, where decisions are made; `baseline` float32[T, C] is the healthy window that
-    explanations compare with.
+    explanations compare with; `derived` are computed from `channels` in the graph, and stand in no
+    window.
     """
 
     name: str
@@ -115,6 +118,7 @@ class ModelSpec:
     provenance: Mapping[str, str] = field(default_factory=dict)
     golden: Golden | None = None
     explanation: Explanation = Explanation()
+    derived: tuple[Derived, ...] = ()
     spec_version: int = SPEC_VERSION
 
     def __post_init__(self) -> None:
@@ -171,6 +175,7 @@ class ModelSpec:
 
 def _problems(spec: ModelSpec) -> Iterator[str]:
     yield from _channel_problems(spec.channel_ids)
+    yield from derived_problems(spec.derived, spec.channel_ids)
     yield from _limit_problems(spec)
     yield from _explanation_problems(spec.explanation)
     shape = (spec.length, len(spec.channels))
@@ -233,7 +238,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON is untyped
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, Channel | Histogram | Advice | Explanation):
+    if isinstance(value, Channel | Derived | Histogram | Advice | Explanation):
         return asdict(value)
     return value
 
@@ -249,6 +254,12 @@ def _strings(raw: object) -> tuple[str, ...]:
     return tuple(raw)
 
 
+def _derived(raw: dict[str, Any]) -> Derived:
+    first, second = _strings(raw["parents"])
+    name, unit = _strings([raw["id"], raw["unit"]])
+    return Derived(name, unit, Operation(raw["operation"]), (first, second), raw["factor"])
+
+
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
     known = {f.name for f in fields(ModelSpec)}
     _strings([raw["name"], *raw.get("provenance", {}).values()])
@@ -261,6 +272,7 @@ def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
         "lead_time_quantiles": tuple(raw["lead_time_quantiles"]),
         "baseline": _array(raw["baseline"]),
         "advice": tuple(Advice(**entry) for entry in raw.get("advice", ())),
+        "derived": tuple(_derived(entry) for entry in raw.get("derived", ())),
         "explanation": Explanation(**raw.get("explanation", {})),
         "reference": {
             name: Histogram(tuple(h["edges"]), tuple(h["counts"]))
