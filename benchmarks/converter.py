@@ -62,7 +62,9 @@ def numpy_features(windows: Float32, period_h: float) -> Float32:
     slope = (centred_ticks * centred).sum(-1) / (centred_ticks**2).sum(-1) / period_h
     pairs = held[..., :-1] & held[..., 1:]
     both = pairs.sum(axis=-1)
-    lag1 = (z[..., :-1] * z[..., 1:] * pairs).sum(-1) / both
+    products = z[..., :-1] * z[..., 1:] * pairs
+    lag1 = products.sum(-1) / both
+    crossings = (products < -1e-4).sum(-1) + 0 * z[..., 0]  # noqa: PLR2004 - the graph's limit
     roughness = (np.abs(np.diff(value)) * pairs).sum(-1) / both
     quarter = LENGTH // 4
     early = value[..., :quarter].sum(-1) / held[..., :quarter].sum(-1)
@@ -71,7 +73,7 @@ def numpy_features(windows: Float32, period_h: float) -> Float32:
     columns = [
         *(mean, std, low, high, last[..., 0], slope, rms, high - low),
         *((square * z).sum(-1) / count, (square * square).sum(-1) / count),
-        *(np.maximum(np.abs(low), np.abs(high)) / rms, lag1, roughness, late - early),
+        *(np.maximum(np.abs(low), np.abs(high)) / rms, lag1, crossings, roughness, late - early),
         LENGTH - count,
     ]
     features = np.stack(columns, axis=-1).reshape(len(x), -1).astype(np.float32)
