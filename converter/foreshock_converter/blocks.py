@@ -11,15 +11,18 @@ What shapes the formulas is the runtime's price list (docs/adr/0009): `Where` co
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import numpy as np
 import spox.opset.ai.onnx.v21 as op
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
     from spox import Var
 
+    Kept = TypeVar("Kept")
     Float32 = npt.NDArray[np.float32]
 
 LANES: Final = 4
@@ -94,6 +97,13 @@ class Block:
         self.period_s = period_s
         self.period_h = period_s / SECONDS_PER_HOUR
         self.raw = cells
+        self._memo: dict[Callable[[Block], object], object] = {}
+
+    def memo(self, formula: Callable[[Block], Kept]) -> Kept:
+        """Return what `formula` makes of this block, computed once."""
+        if formula not in self._memo:
+            self._memo[formula] = formula(self)
+        return cast("Kept", self._memo[formula])
 
     def times(self, values: Float32) -> Float32:
         """Return one value per cell and column float32[T', ...], zero in the padding."""

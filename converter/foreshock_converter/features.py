@@ -16,7 +16,7 @@ import numpy as np
 import spox.opset.ai.onnx.v21 as op
 from spox import Tensor, argument, build
 
-from foreshock_converter import formulas
+from foreshock_converter import formulas, spectrum
 from foreshock_converter.blocks import Block, cells_of, finite, integers, scalar, zero_or_nan
 from foreshock_converter.derived import derived_cells
 from foreshock_converter.errors import UnsupportedModelError
@@ -72,6 +72,15 @@ REGISTRY: Final = (
     Feature("roughness", formulas.roughness),
     Feature("rise", formulas.rise),
     Feature("missing", formulas.missing, "cells"),
+    *(
+        Feature(f"band{n}", spectrum.band(n), "({unit})^2", "spectral", samples=16)
+        for n in range(len(spectrum.OCTAVES) - 1)
+    ),
+    Feature("centroid", spectrum.centroid, "Hz", "spectral", samples=16),
+    *(
+        Feature(f"envelope{n}", spectrum.envelope_band(n), "1", "envelope", samples=64)
+        for n in range(len(spectrum.ENVELOPE_OCTAVES) - 1)
+    ),
     Feature("sum", formulas.summed, roles=CONTEXT),
 )
 """Every feature, in the order of its columns inside a channel's block."""
