@@ -79,6 +79,7 @@ OPTIONAL_THINGS: dict[str, OptionalThing] = {
     ),
     "chromium": OptionalThing(_program("chromium"), "apt-get install chromium"),
     "docker": OptionalThing(_docker_answers, "install Docker Engine and start it"),
+    "systemd-analyze": OptionalThing(_program("systemd-analyze"), "apt-get install systemd"),
     "network-interface": OptionalThing(
         _has_network_interface, "give this machine an address besides 127.0.0.1"
     ),

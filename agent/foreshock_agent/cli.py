@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import threading
 from pathlib import Path
@@ -47,7 +48,8 @@ def cli() -> None:
 )
 def run(config: Path, log_level: str) -> None:
     """Run the agent until SIGTERM; `kill -9` loses nothing that was acknowledged."""
-    from foreshock_agent.service import Service, notify_ready  # noqa: PLC0415 - heavy
+    from foreshock_agent.notify import Supervisor  # noqa: PLC0415 - one use
+    from foreshock_agent.service import Service  # noqa: PLC0415 - heavy
     from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
 
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -55,7 +57,7 @@ def run(config: Path, log_level: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     service = Service(load(config), _version())
-    service.run(stopping, notify_ready)
+    service.run(stopping, Supervisor(os.environ))
 
 
 @cli.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
@@ -29,6 +28,7 @@ from foreshock_wire.topics import Down
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from foreshock_agent.notify import Supervisor
     from foreshock_agent.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -68,13 +68,15 @@ class Service:
         if settings.cloud is not None:
             self._join_cloud()
 
-    def run(self, stopping: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
+    def run(self, stopping: threading.Event, supervisor: Supervisor) -> None:
         """Work until `stopping` is set; an error in a worker ends the process (crash-only)."""
         failures: list[BaseException] = []
         with ExitStack() as stack:
             self._start(stack, stopping, failures)
-            ready()
-            stopping.wait()
+            supervisor.ready()
+            while not stopping.wait(supervisor.feed_every_s):
+                supervisor.report(self._stuck())
+            supervisor.stopping()
         if failures:
             raise failures[0]
 
@@ -251,12 +253,24 @@ class Service:
         }
 
     def _problem(self) -> str:
-        still_s = self._clock.monotonic_s() - self._pipeline.moved_s
-        if still_s > self._settings.health.stalled_s:
-            return f"the pipeline has not moved for {still_s:.0f} s"
+        if stuck := self._stuck():
+            return stuck
         if not self._local.connected:
             return "the local broker does not answer"
         return ""
+
+    def _stuck(self) -> str:
+        """Name the stages that have something to do and do not move; a silent plant is no fault.
+
+        What only the outside can mend, such as a broker that is away, does not count: a restart
+        would not bring it back.
+        """
+        limit_s, now_s = self._settings.health.stalled_s, self._clock.monotonic_s()
+        moved = {"the pipeline": self._pipeline.moved_s}
+        if self._uplink is not None and self._updater is not None:
+            moved |= {"the uplink": self._uplink.moved_s, "the updater": self._updater.moved_s}
+        still = [name for name, moved_s in moved.items() if now_s - moved_s > limit_s]
+        return f"no move for {limit_s:g} s: {', '.join(still)}" if still else ""
 
 
 @contextmanager
@@ -288,15 +302,3 @@ def _guarded(
         log.exception("a worker failed: the process ends, and its next start recovers")
         failures.append(error)
         stopping.set()
-
-
-def notify_ready() -> None:
-    """Tell systemd that the agent is ready (sd_notify(3)); elsewhere do nothing."""
-    import socket  # noqa: PLC0415 - only under systemd
-
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.connect("\0" + address[1:] if address.startswith("@") else address)
-        channel.sendall(b"READY=1")

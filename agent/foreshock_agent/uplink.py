@@ -71,6 +71,7 @@ class Uplink:
         self._not_before_s = dict.fromkeys(Stream, 0.0)
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self.moved_s = clock.monotonic_s()
 
     def wake(self) -> None:
         """Something was committed or acknowledged: look at once."""
@@ -132,6 +133,7 @@ class Uplink:
             while not stopping.is_set():
                 self._wake.clear()
                 sent = sum([self._serve(stream, outbox) for stream in Stream])
+                self.moved_s = self._clock.monotonic_s()
                 if not sent:
                     self._wake.wait(IDLE_S)
         finally:

@@ -106,6 +106,7 @@ class Updater:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="updater", daemon=True)
         self.refused_messages = 0
+        self.moved_s = time.monotonic()
 
     def start(self) -> None:
         """Begin to follow directives."""
@@ -183,6 +184,7 @@ class Updater:
 
     def _receive(self, wait_s: float, download: Download | None = None) -> None:
         """Take the next thing that came, waiting up to `wait_s` for it."""
+        self.moved_s = time.monotonic()
         self._beat()
         try:
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
@@ -222,6 +224,7 @@ class Updater:
 
     def _interrupted(self) -> bool:
         """Whether to leave the update in progress: a newer directive came, or the end."""
+        self.moved_s = time.monotonic()
         while not self._inbox.empty():
             self._receive(0)
         return self._next is not None or self._stopping.is_set()
