@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -196,11 +196,15 @@ class Lab:
         # Retained and in the order of publication: behind it nothing is on its way to the agent.
         wait_for(lambda: online(self.watcher), "the agent's birth")
         self._wait_until_still()
-        wait_for(lambda: self.agent.pending == 0, "the lake to have everything")
+        while before := self.agent.pending:
+            wait_for(partial(self._pending_below, before), "the lake to take more")
         assert self.agent.stop() == 0
         assert self.centre.stop() == 0
         self.check()
         return self.agent.ledger
+
+    def _pending_below(self, count: int) -> bool:
+        return self.agent.pending < count
 
     def _wait_until_still(self) -> None:
         """Wait until a message of ours, the last that the broker has for it, is stored."""
