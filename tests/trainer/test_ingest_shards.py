@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshock_trainer.ingest_cli import parse_address
 from foreshock_trainer.shards import format_shards, parse_shards
 from foreshock_wire.errors import ForeshockError
 
@@ -23,22 +22,3 @@ def test_shards_survive_their_text(shards: set[int]) -> None:
 def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(ForeshockError, match="shards"):
         parse_shards(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("localhost:1884", ("localhost", 1884)),
-        ("mqtt.example.com", ("mqtt.example.com", 1883)),
-        ("[::1]:1883", ("::1", 1883)),
-        ("[::1]", ("::1", 1883)),
-    ],
-)
-def test_a_broker_has_a_host_and_a_port(text: str, address: tuple[str, int]) -> None:
-    assert parse_address(text) == address
-
-
-@pytest.mark.parametrize("text", ["", ":1883", "host:", "host:0", "host:65536", "host:mqtt"])
-def test_a_broker_without_them_is_refused(text: str) -> None:
-    with pytest.raises(ForeshockError, match="HOST:PORT"):
-        parse_address(text)

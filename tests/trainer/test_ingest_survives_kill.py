@@ -94,9 +94,10 @@ class Sender:
 class Worker:
     """The real command in a process of its own."""
 
-    def __init__(self, address: str, lake: Path, log: Path) -> None:
+    def __init__(self, address: str, lake: Path, log: Path, *options: str) -> None:
         self._log = log.open("ab")
-        self._command = [sys.executable, "-c", WORKER, "--broker", address, "--lake", str(lake)]
+        where = ["--broker", address, "--lake", str(lake)]
+        self._command = [sys.executable, "-c", WORKER, *where, *options]
         self.start()
 
     def start(self) -> None:

@@ -14,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from foreshock.brokers import EmbeddedBroker
 from foreshock_trainer import worker as workers
 from foreshock_trainer.worker import IngestWorker
+from foreshock_wire.broker import BrokerAddress
 from foreshock_wire.messages import UpAck
 from foreshock_wire.topics import Down, Gateway, Stream, down, uplink
 
@@ -39,7 +40,7 @@ def broker(tmp_path: Path) -> EmbeddedBroker:
 @pytest.fixture
 def worker(broker: EmbeddedBroker, lake: Lake) -> Iterator[IngestWorker]:
     """A worker at work in a thread."""
-    made = IngestWorker(lake, broker.host, broker.port, tuple(range(16)))
+    made = IngestWorker(lake, BrokerAddress(broker.host, broker.port), tuple(range(16)))
     thread = threading.Thread(target=made.run)
     thread.start()
     yield made

@@ -69,15 +69,6 @@ def test_a_mark_moves_without_rows(lake: Lake) -> None:
     assert len(lake.readings()) == 0
 
 
-def test_marks_and_rows_outlive_compaction(lake: Lake, make_readings: Make) -> None:
-    for first in range(1, 21, 2):
-        store(lake, make_readings("e1", first, 2))
-    lake.compact()
-    assert lake.mark("gw-1", "e1", READINGS) == 20
-    assert lake.readings()["seq"].to_pylist() == list(range(1, 21))
-    assert lake.version()[READINGS] == 11
-
-
 def test_marks_outlive_a_checkpoint_and_the_cleanup_of_the_log(
     lake: Lake, make_readings: Make
 ) -> None:

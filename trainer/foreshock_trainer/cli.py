@@ -12,6 +12,7 @@ import click
 from foreshock_trainer.backtest_cli import backtest
 from foreshock_trainer.ingest_cli import ingest
 from foreshock_trainer.labels_cli import labels
+from foreshock_trainer.lake_cli import audit, upkeep
 from foreshock_trainer.settings import (
     DEFAULT_CHANNELS,
     DEFAULT_FEATURES,
@@ -39,9 +40,8 @@ def cli() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-cli.add_command(ingest)
-cli.add_command(labels)
-cli.add_command(backtest)
+for command in (ingest, labels, upkeep, audit, backtest):
+    cli.add_command(command)
 
 
 @cli.command(

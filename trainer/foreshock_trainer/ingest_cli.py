@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from foreshock_trainer.labels_cli import JSON, LAKE, name_refused
-from foreshock_wire.errors import ForeshockError
+from foreshock_wire.broker import BrokerAddress
 from foreshock_wire.ids import SHARDS
 
+FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -21,11 +23,22 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     epilog="""\b
 Examples:
   foreshock trainer ingest --broker localhost:1883 --lake lake
-  foreshock trainer ingest --broker mqtt.example.com:1883 --lake lake --shards 0-7
+  foreshock trainer ingest --broker mqtts://mqtt.example.com --ca-file ca.pem --username ingest \\
+      --password-file password --lake lake --shards 0-7
   foreshock trainer ingest --from recorded --lake lake --json
 """
 )
-@click.option("--broker", metavar="HOST:PORT", help="Take what gateways upload, until SIGTERM.")
+@click.option("--broker", metavar="HOST:PORT|URL", help="Take what gateways upload, until SIGTERM.")
+@click.option("--ca-file", type=FILE, help="The authority of the broker's certificate (mqtts://).")
+@click.option("--username", help="Who asks at the broker.")
+@click.option("--password-file", type=FILE, help="The password is its first line.")
+@click.option(
+    "--upkeep-s",
+    default=900.0,
+    show_default=True,
+    help="How often the lake's files are put in order, by the worker of shard 0; 0 for never.",
+)
+@click.option("--insecure", is_flag=True, help="Cross a network without TLS; it is protected.")
 @click.option("--from", "folder", type=FOLDER, help="Take a folder of recorded batches instead.")
 @LAKE
 @click.option(
@@ -35,8 +48,18 @@ Examples:
     help="The shards that this worker owns; no other worker may own them too.",
 )
 @JSON
-def ingest(
-    broker: str | None, folder: Path | None, root: str, shards: str, *, as_json: bool
+def ingest(  # noqa: PLR0917 - click passes options by name
+    broker: str | None,
+    ca_file: Path | None,
+    username: str | None,
+    password_file: Path | None,
+    folder: Path | None,
+    root: str,
+    shards: str,
+    upkeep_s: float,
+    *,
+    insecure: bool,
+    as_json: bool,
 ) -> None:
     """Take telemetry, alarms and events into the lake, each exactly once."""
     if (broker is None) == (folder is None):
@@ -45,7 +68,14 @@ def ingest(
     if folder is not None:
         _from_folder(folder, root, as_json=as_json)
     elif broker is not None:
-        _from_broker(broker, root, shards, as_json=as_json)
+        address = BrokerAddress.parse(
+            broker,
+            ca_file=ca_file,
+            username=username,
+            password_file=password_file,
+            insecure=insecure,
+        )
+        _from_broker(address, root, shards, upkeep_s, as_json=as_json)
 
 
 def _from_folder(folder: Path, root: str, *, as_json: bool) -> None:
@@ -72,33 +102,24 @@ def _from_folder(folder: Path, root: str, *, as_json: bool) -> None:
         name_refused(report.labels.refused, folder / "events.csv")
 
 
-def _from_broker(broker: str, root: str, shards: str, *, as_json: bool) -> None:
+def _from_broker(
+    broker: BrokerAddress, root: str, shards: str, upkeep_s: float, *, as_json: bool
+) -> None:
     from foreshock_trainer.lake import Lake  # noqa: PLC0415 - heavy
     from foreshock_trainer.shards import parse_shards  # noqa: PLC0415 - heavy
+    from foreshock_trainer.upkeep import Caretaker  # noqa: PLC0415 - heavy
     from foreshock_trainer.worker import IngestWorker  # noqa: PLC0415 - heavy
 
-    host, port = parse_address(broker)
-    worker = IngestWorker(Lake(root, create=True), host, port, parse_shards(shards))
+    owned = parse_shards(shards)
+    worker = IngestWorker(Lake(root, create=True), broker, owned)
     worker.stop_on_signals()
+    if upkeep_s > 0 and 0 in owned:
+        Caretaker(lambda: Lake(root, create=True), time.time_ns, upkeep_s).start()
     counters = worker.run()
     if as_json:
         click.echo(json.dumps(counters))
     else:
         click.echo(", ".join(f"{count} {name}" for name, count in counters.items() if count))
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return (host, port) of HOST:PORT, [IPV6]:PORT, or HOST for port 1883.
-
-    Raises:
-        ForeshockError: it is none of these.
-    """
-    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
-    if not colon:
-        host, port = text, "1883"
-    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise ForeshockError(f"broker {text!r} is not HOST:PORT, like localhost:1883")
-    return host.strip("[]"), int(port)
 
 
 def _log_to_stderr() -> None:

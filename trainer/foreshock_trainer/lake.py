@@ -42,7 +42,7 @@ from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from foreshock_trainer.inbox import StreamKey
     from foreshock_trainer.query import Machines
@@ -55,7 +55,7 @@ _CONFIGURATION: Final = {
 }
 _DIFFERENCES: Final = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
 _FLOATS: Final = ColumnProperties(dictionary_enabled=False, encoding="BYTE_STREAM_SPLIT")
-_WRITER: Final = WriterProperties(
+WRITER: Final = WriterProperties(
     # Measured on readings: 4.0 bytes a row, against 13.9 with the writer's own choice, and faster.
     compression="ZSTD",
     compression_level=1,
@@ -162,7 +162,7 @@ class Lake:
                 delta,
                 self._stamped(table, rows),
                 mode="append",
-                writer_properties=_WRITER,
+                writer_properties=WRITER,
                 commit_properties=CommitProperties(
                     app_transactions=[Transaction(app, mark) for app, mark in transactions.items()]
                 ),
@@ -209,26 +209,11 @@ class Lake:
             return whole
         return whole.take(pc.sort_indices(whole["machine"].combine_chunks()))
 
-    def compact(self, tables: Iterable[str] = tuple(SCHEMAS)) -> None:
-        """Put the small files of many commits together; rows, their order and marks stay.
-
-        Raises:
-            LakeError: a table cannot be rewritten.
-        """
-        for name in tables:
-            self.forget(name)
-            try:
-                self._newest(name).optimize.compact(writer_properties=_WRITER)
-            except CommitFailedError:
-                continue  # another worker is at it
-            except (DeltaError, OSError) as error:
-                raise LakeError(f"cannot compact table '{name}': {error}") from error
-
     # Reading
 
     def version(self) -> dict[str, int]:
         """Return the newest version of each table: the provenance of what is read from it."""
-        return {name: self._newest(name).version() for name in SCHEMAS}
+        return {name: self.table(name).version() for name in SCHEMAS}
 
     def readings(
         self,
@@ -300,17 +285,25 @@ class Lake:
         return arrival_order(rows).select(wanted)
 
     def _query(self, table: str, sql: str) -> pa.Table:
-        # DataFusion skips row groups by their statistics, which pyarrow does not: one machine of
-        # a hundred costs it a thirtieth.
-        builder = QueryBuilder().register("t", self._newest(table))
-        try:
-            rows = pa.table(builder.execute(sql).read_all())
-        except (DeltaError, OSError) as error:
-            raise LakeError(f"cannot read table '{table}' of {self.root}: {error}") from error
+        rows = self.ask(table, sql)
         # The engine answers with views of text and bytes, which few others can work with.
         return rows.cast(pa.schema([shape_of(table).field(name) for name in rows.column_names]))
 
-    def _newest(self, name: str) -> DeltaTable:
+    def ask(self, table: str, sql: str) -> pa.Table:
+        """Return the answer of a query on the newest version of a table, which is called `t`.
+
+        Raises:
+            LakeError: the table cannot be read.
+        """
+        # DataFusion skips row groups by their statistics, which pyarrow does not: one machine of
+        # a hundred costs it a thirtieth.
+        try:
+            return pa.table(QueryBuilder().register("t", self.table(table)).execute(sql).read_all())
+        except (DeltaError, OSError) as error:
+            raise LakeError(f"cannot read table '{table}' of {self.root}: {error}") from error
+
+    def table(self, name: str) -> DeltaTable:
+        """Return the newest version of a table, as an object of the caller's own."""
         # Not the writer's own snapshot: that one must stay as old as the marks read from it.
         return self._open(name, create=False)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from foreshock_trainer.ingest import Answer
+    from foreshock_wire.broker import BrokerAddress
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ class UplinkLink:
     be committed yet waits at the broker and not in our memory.
     """
 
-    def __init__(self, host: str, port: int, client_id: str, shards: Iterable[int]) -> None:
-        self._address = (host, port)
+    def __init__(self, broker: BrokerAddress, client_id: str, shards: Iterable[int]) -> None:
+        self._broker = broker
         self._filters = [(shard_filter(shard), 1) for shard in shards]
         self._messages: list[Message] = []
         self._open = False
@@ -54,6 +55,7 @@ class UplinkLink:
         self._client.on_subscribe = self._subscribed
         self._client.on_message = self._received
         self._client.on_socket_open = _without_delay
+        broker.prepare(self._client)
 
     def poll(self, timeout_s: float) -> list[Message]:
         """Serve the connection, or try for one, for `timeout_s`; return what came.
@@ -80,7 +82,14 @@ class UplinkLink:
                 self._client.publish(down(at, Down.ACK), ack.to_bytes(), qos=1)
 
     def close(self) -> None:
-        """Say goodbye; the session stays at the broker."""
+        """Give the shards up and say goodbye.
+
+        What the broker would keep for a worker that never comes back, because its shards were
+        handed to others, fills its memory for ever; what it does not keep, gateways send again.
+        """
+        if self._open and self._client.is_connected():
+            self._client.unsubscribe([name for name, _ in self._filters])
+            self._client.loop(0.0)
         self._client.disconnect()
         if self._open:
             self._client.loop(0.0)
@@ -88,7 +97,7 @@ class UplinkLink:
     def _connect(self) -> None:
         self._opened_s = time.monotonic()
         try:
-            self._client.connect(*self._address, keepalive=KEEPALIVE_S)
+            self._client.connect(self._broker.host, self._broker.port, keepalive=KEEPALIVE_S)
         except OSError as error:
             self._failed(str(error))
         else:
@@ -101,7 +110,7 @@ class UplinkLink:
         limit_s = min(FIRST_DELAY_S * 2**self._failures, MAX_DELAY_S)
         delay_s = random.uniform(limit_s / 4, limit_s)  # noqa: S311 - jitter, no secret
         self._retry_s = now_s + delay_s
-        log.warning("broker %s:%s: %s; again in %.1f s", *self._address, why, delay_s)
+        log.warning("broker %s: %s; again in %.1f s", self._broker, why, delay_s)
 
     def _connected(
         self,
@@ -112,10 +121,10 @@ class UplinkLink:
         _properties: object,
     ) -> None:
         if reason.is_failure:
-            log.error("broker %s:%s refuses this worker: %s", *self._address, reason)
+            log.error("broker %s refuses this worker: %s", self._broker, reason)
             return
         self.connects += 1
-        log.info("connected to broker %s:%s", *self._address)
+        log.info("connected to broker %s", self._broker)
         # Each time: a broker may have lost the session (the embedded one always does).
         client.subscribe(self._filters)
 
@@ -128,7 +137,7 @@ class UplinkLink:
         _properties: object,
     ) -> None:
         if any(reason.is_failure for reason in reasons):
-            log.error("broker %s:%s refuses the subscription to our shards", *self._address)
+            log.error("broker %s refuses the subscription to our shards", self._broker)
             client.disconnect()
 
     def _received(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:

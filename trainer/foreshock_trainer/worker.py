@@ -22,6 +22,7 @@ from foreshock_trainer.shards import format_shards
 if TYPE_CHECKING:
     from foreshock_trainer.ingest import Answer, Message
     from foreshock_trainer.lake import Lake
+    from foreshock_wire.broker import BrokerAddress
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,9 @@ class IngestWorker:
     The MQTT client id is made of the shards, so that a worker that comes back finds its session.
     """
 
-    def __init__(self, lake: Lake, host: str, port: int, shards: tuple[int, ...]) -> None:
+    def __init__(self, lake: Lake, broker: BrokerAddress, shards: tuple[int, ...]) -> None:
         self._ingest = Ingest(lake)
-        self._link = UplinkLink(host, port, f"foreshock-ingest-{format_shards(shards)}", shards)
+        self._link = UplinkLink(broker, f"foreshock-ingest-{format_shards(shards)}", shards)
         self._stopping = False
         self._lake_errors = 0
 

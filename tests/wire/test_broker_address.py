@@ -1,0 +1,80 @@
+"""A broker's address: what is understood, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from foreshock_wire.broker import BrokerAddress, BrokerError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "tls"),
+    [
+        ("localhost:1884", "localhost", 1884, False),
+        ("localhost", "localhost", 1883, False),
+        ("127.0.0.1:1883", "127.0.0.1", 1883, False),
+        ("[::1]:1883", "::1", 1883, False),
+        ("[::1]", "::1", 1883, False),
+        ("mqtt://localhost", "localhost", 1883, False),
+        ("mqtts://mqtt.example.com", "mqtt.example.com", 8883, True),
+        ("mqtts://10.0.0.7:9000/", "10.0.0.7", 9000, True),
+    ],
+)
+def test_an_address_is_a_host_a_port_and_a_scheme(
+    text: str, host: str, port: int, *, tls: bool
+) -> None:
+    assert BrokerAddress.parse(text) == BrokerAddress(host, port, tls)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", ":1883", "localhost:", "localhost:0", "localhost:65536", "localhost:mqtt"),
+        *("http://x:1", "localhost:1883/topic", "mqtt://localhost?x=1", "::1:1883"),
+    ],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(BrokerError, match="HOST:PORT"):
+        BrokerAddress.parse(text)
+
+
+def test_a_network_is_crossed_with_tls_or_on_purpose() -> None:
+    with pytest.raises(BrokerError, match=r"mqtts://mqtt\.example\.com:8883.*--insecure"):
+        BrokerAddress.parse("mqtt.example.com:1883")
+    assert not BrokerAddress.parse("mqtt.example.com:1883", insecure=True).tls
+
+
+def test_secrets_do_not_stand_on_a_command_line() -> None:
+    with pytest.raises(BrokerError, match="--password-file"):
+        BrokerAddress.parse("mqtts://ada:secret@mqtt.example.com")
+
+
+def test_options_that_contradict_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match="--ca-file needs TLS"):
+        BrokerAddress.parse("localhost:1883", ca_file=tmp_path)
+    with pytest.raises(BrokerError, match="needs --username"):
+        BrokerAddress.parse("localhost:1883", password_file=tmp_path)
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    nonsense = tmp_path / "ca.pem"
+    nonsense.write_text("no certificate")
+    absent = tmp_path / "password"
+    with pytest.raises(BrokerError, match=r"CA file .*ca\.pem"):
+        BrokerAddress.parse("mqtts://localhost", ca_file=nonsense).prepare(client)
+    asked = BrokerAddress.parse("localhost", username="ada", password_file=absent)
+    with pytest.raises(BrokerError, match=r"password file .*password"):
+        asked.prepare(client)
+
+
+def test_the_text_of_an_address_is_one() -> None:
+    for text in ("localhost:1884", "mqtts://mqtt.example.com:8883", "[::1]:1883"):
+        assert str(BrokerAddress.parse(text)) == text
