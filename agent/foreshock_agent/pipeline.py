@@ -297,6 +297,7 @@ class Pipeline:
             time_ns=score.due.window.end_ns,
             probability=_told(score.probability),
             novelty=_told(score.novelty),
+            margin=None if score.model == RULE else _told(score.margin),
             model=None if score.model == RULE else score.model,
         )
         topic = topics.score(self._settings.at, score.due.machine)

@@ -84,10 +84,7 @@ class Scorer:
                 cut.min_fill,
                 lateness_ns,
             )
-        spec = self.model.spec
-        return WindowSpec(
-            spec.channel_ids, spec.period_ns, spec.length, spec.stride, spec.min_fill, lateness_ns
-        )
+        return WindowSpec.of_model(self.model.spec, lateness_ns)
 
     def policy(self, score: Score) -> AlarmPolicy:
         """Return the limits and delays by which a score is judged."""

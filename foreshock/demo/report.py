@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from foreshock.demo.stage import Setting
+    from foreshock.demo.accounts import Accounts
+    from foreshock.demo.story import Setting
     from foreshock.demo.summary import Summary
 
 
@@ -18,25 +19,31 @@ def report_lines(summary: Summary, setting: Setting) -> Iterator[str]:
         f"{setting.machines} machines on {setting.gateways} gateways, "
         f"{summary.plant_hours:.0f} plant hours"
     )
-    yield from _readings(summary)
+    yield from readings(summary, f"; the uplink was cut for {summary.uplink_cut_s:g} s")
     yield from _alarms(summary.alarms)
-    yield _latency("reading to alarm", summary.latency_ms)
-    yield _latency("reading to score", summary.score_latency_ms)
-    yield from _models(summary)
+    yield latency("reading to alarm", summary.latency_ms)
+    yield latency("reading to score", summary.score_latency_ms)
+    yield from models(summary)
+    yield from verdict(summary)
+
+
+def verdict(accounts: Accounts) -> Iterator[str]:
+    """Yield whether it adds up, and where not."""
     yield ""
-    yield "it adds up" if not summary.problems else "IT DOES NOT ADD UP"
-    yield from (f"  {problem}" for problem in summary.problems)
+    yield "it adds up" if not accounts.problems else "IT DOES NOT ADD UP"
+    yield from (f"  {problem}" for problem in accounts.problems)
 
 
-def _readings(summary: Summary) -> Iterator[str]:
-    counts = summary.readings
+def readings(accounts: Accounts, more: str = "") -> Iterator[str]:
+    """Yield the counts at every station."""
+    counts = accounts.readings
     yield (
         f"readings   published {counts['published']:,} -> stored {counts['stored']:,} -> "
         f"delivered {counts['delivered']:,}"
     )
     yield (
         f"           lost {counts['lost']}, duplicated {counts['duplicated']}, rejected "
-        f"{counts['rejected']}; the uplink was cut for {summary.uplink_cut_s:g} s"
+        f"{counts['rejected']}{more}"
     )
 
 
@@ -53,20 +60,22 @@ def _alarms(alarms: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def _latency(title: str, latency: dict[str, Any]) -> str:
-    if not latency["count"]:
+def latency(title: str, measured_ms: dict[str, Any]) -> str:
+    """Return percentiles in one line."""
+    if not measured_ms["count"]:
         return f"{title}: nothing to measure"
     return (
-        f"{title}: p50 {latency['p50']:g} ms, p95 {latency['p95']:g} ms, p99 "
-        f"{latency['p99']:g} ms (n = {latency['count']})"
+        f"{title}: p50 {measured_ms['p50']:g} ms, p95 {measured_ms['p95']:g} ms, p99 "
+        f"{measured_ms['p99']:g} ms (n = {measured_ms['count']})"
     )
 
 
-def _models(summary: Summary) -> Iterator[str]:
-    for model in summary.models:
+def models(accounts: Accounts) -> Iterator[str]:
+    """Yield what was trained, and what each gateway runs."""
+    for model in accounts.models:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in _main(model["metrics"]))
         yield f"model v{model['version']}   {model['sha256'][:16]}   {figures}"
-    for gateway in summary.gateways:
+    for gateway in accounts.gateways:
         runs = str(gateway["model"] or "none")[:16]
         yield (
             f"{gateway['id']:<10} {runs}   {gateway['machines']} machines, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from foreshock.brokers import Broker, make_broker
@@ -11,14 +11,11 @@ from foreshock.demo.crew import Crew
 from foreshock_wire.topics import Gateway
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 SITE: Final = "works"
-CHANNELS: Final = ("temperature", "pressure", "vibration", "torque", "motor_power")
-LATENESS_S: Final = 3600
 MODEL: Final = "foreshock"
-LONGEST: Final = 5.0
-"""How many times its length a show may last before its plant has no more to tell."""
 
 AGENT_TOML: Final = """\
 # The agent of gateway {gateway} in the demo; `foreshock agent run --config` reads it.
@@ -47,31 +44,16 @@ resend_s = 2
 [retention]
 keep_delivered_h = 100000  # the summary counts every reading that this gateway ever stored
 
-[limits.vibration]
-high = 14.0
-
-[limits.temperature]
-high = 115.0
-"""
+{limits}"""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a demo is made of."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a show is played: a folder, and how many gateways with which broker each."""
 
     folder: Path
     gateways: int = 3
-    machines: int = 12
-    past: int = 60
-    seconds: float = 90.0
-    hours_per_s: float = 8.0
-    seed: int = 1
     broker: str = "embedded"
-
-    @property
-    def hours(self) -> float:
-        """Plant hours that are prepared: the show goes on where a slow machine needs longer."""
-        return self.seconds * self.hours_per_s * LONGEST
 
     @property
     def at(self) -> list[Gateway]:
@@ -88,6 +70,16 @@ class Setting:
         """The plant's own log, work orders and truth."""
         return self.folder / "plant"
 
+    @property
+    def fleet(self) -> Path:
+        """The fleet's folder."""
+        return self.folder / "fleet"
+
+    @property
+    def tracking(self) -> Path:
+        """The folder of the MLflow registry."""
+        return self.folder / "tracking"
+
     def config(self, at: Gateway) -> Path:
         """A gateway's settings file."""
         return self.folder / at.gateway / "agent.toml"
@@ -97,30 +89,39 @@ class Setting:
         return self.folder / at.gateway / "data" / "agent.db"
 
 
+@dataclass(frozen=True, slots=True)
+class Sensors:
+    """What the gateways are told of their machines: channels, lateness, highest values."""
+
+    channels: Sequence[str]
+    lateness_s: int = 0
+    highest: Mapping[str, float] = field(default_factory=dict)
+
+
 class Stage:
     """The processes of one demo; `close` leaves none of them."""
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        self.crew = Crew(setting.folder / "logs")
-        self.cloud = make_broker(setting.broker, setting.folder / "cloud-broker")
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.crew = Crew(place.folder / "logs")
+        self.cloud = make_broker(place.broker, place.folder / "cloud-broker")
         self.local: dict[str, Broker] = {
-            at.gateway: make_broker(setting.broker, setting.folder / at.gateway / "broker")
-            for at in setting.at
+            at.gateway: make_broker(place.broker, place.folder / at.gateway / "broker")
+            for at in place.at
         }
 
-    def open(self) -> None:
+    def open(self, sensors: Sensors) -> None:
         """Start the brokers, then everything that listens to them; the plant is not yet on."""
-        brokers = [self.cloud, *self.local.values()]
+        place, brokers = self.place, [self.cloud, *self.local.values()]
         with ThreadPoolExecutor(len(brokers)) as pool:
             list(pool.map(lambda broker: broker.start(), brokers))
-        for at in self.setting.at:
-            self._write_config(at)
-            config = str(self.setting.config(at))
+        for at in place.at:
+            self._write_config(at, sensors)
+            config = str(place.config(at))
             self.crew.start(f"agent-{at.gateway}", "agent", "run", "--config", config)
-        cloud, lake = self.cloud.address, str(self.setting.lake)
+        cloud, lake = self.cloud.address, str(place.lake)
         self.crew.start("ingest", "trainer", "ingest", "--broker", cloud, "--lake", lake)
-        self.crew.start("fleet", "fleet", "serve", "--broker", cloud, "--state", self.fleet)
+        self.crew.start("fleet", "fleet", "serve", "--broker", cloud, "--state", str(place.fleet))
 
     def close(self) -> None:
         """End everything."""
@@ -128,46 +129,29 @@ class Stage:
         for broker in (*self.local.values(), self.cloud):
             broker.stop()
 
-    @property
-    def fleet(self) -> str:
-        """The fleet's folder."""
-        return str(self.setting.folder / "fleet")
-
-    @property
-    def tracking(self) -> str:
-        """The folder of the MLflow registry."""
-        return str(self.setting.folder / "tracking")
-
-    def start_plant(self) -> None:
-        """Let the machines run."""
-        setting = self.setting
+    def start_plant(self, how: str, *arguments: str) -> None:
+        """Let the machines speak: `foreshock plant HOW`, on every gateway's broker."""
         brokers = [
             part
             for name, broker in self.local.items()
             for part in ("--broker", f"{SITE}/{name}={broker.address}")
         ]
-        self.crew.start(
-            "plant",
-            "plant",
-            "run",
-            *brokers,
-            *("--machines", str(setting.machines)),
-            *("--hours", str(setting.hours)),
-            *("--speed", str(setting.hours_per_s)),
-            *("--seed", str(setting.seed)),
-            *("--out", str(setting.plant)),
-        )
+        out = ("--out", str(self.place.plant))
+        self.crew.start("plant", "plant", how, *brokers, *arguments, *out, "--json")
 
-    def _write_config(self, at: Gateway) -> None:
-        path = self.setting.config(at)
+    def _write_config(self, at: Gateway, sensors: Sensors) -> None:
+        path = self.place.config(at)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = AGENT_TOML.format(
             site=at.site,
             gateway=at.gateway,
             data_dir=path.parent / "data",
-            channels=", ".join(f'"{channel}"' for channel in CHANNELS),
+            channels=", ".join(f'"{channel}"' for channel in sensors.channels),
             local_port=self.local[at.gateway].port,
             cloud_port=self.cloud.port,
-            lateness_s=LATENESS_S,
+            lateness_s=sensors.lateness_s,
+            limits="\n".join(
+                f"[limits.{channel}]\nhigh = {high}\n" for channel, high in sensors.highest.items()
+            ),
         )
         path.write_text(text, encoding="utf-8")

@@ -17,12 +17,14 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from foreshock.demo.story import Story
+    from foreshock.demo.show import Show
+    from foreshock.demo.watch import Seen
     from foreshock_wire.messages import Alarm
 
 BARS: Final = "▁▂▃▄▅▆▇█"
 SPARK_POINTS: Final = 30
 STORY_LINES: Final = 10
+MOST_MACHINES: Final = 24
 REFRESH_S: Final = 0.25
 
 
@@ -36,7 +38,7 @@ class PlainView:
         """Print an event."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def attach(self, story: Story) -> None:
+    def attach(self, show: Show) -> None:
         """Nothing to watch: lines come by themselves."""
 
     def close(self) -> None:
@@ -54,13 +56,13 @@ class LiveView:
         self._console = console
 
     def tell(self, line: str) -> None:
-        """Add an event to the story."""
+        """Add an event to the show."""
         self._lines.append(line)
 
-    def attach(self, story: Story) -> None:
+    def attach(self, show: Show) -> None:
         """Begin to draw."""
         self._live.start()
-        self._thread = threading.Thread(target=self._draw, args=(story,), daemon=True)
+        self._thread = threading.Thread(target=self._draw, args=(show,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -72,34 +74,34 @@ class LiveView:
         for line in self._lines:
             self._console.print(line, markup=False, highlight=False)
 
-    def _draw(self, story: Story) -> None:
+    def _draw(self, show: Show) -> None:
         while not self._stopping.wait(REFRESH_S):
-            self._live.update(self._picture(story), refresh=True)
+            self._live.update(self._picture(show), refresh=True)
 
-    def _picture(self, story: Story) -> RenderableType:
+    def _picture(self, show: Show) -> RenderableType:
         lines = Text("\n".join(self._lines[-STORY_LINES:]), no_wrap=True, overflow="ellipsis")
         return Group(
-            Panel(_headline(story), title="Foreshock", title_align="left"),
-            _machines(story),
-            _gateways(story),
+            Panel(_headline(show), title="Foreshock", title_align="left"),
+            _machines(show),
+            _gateways(show),
             Panel(lines, title="what happened", title_align="left"),
         )
 
 
-def _headline(story: Story) -> Text:
-    progress, seen = story.progress, story.watcher.seen
+def _headline(show: Show) -> Text:
+    progress, seen = show.progress, show.watcher.seen
     elapsed_s = time.monotonic() - progress.started_s
     cloud = ("up", "green") if progress.cloud_up else ("CUT OFF", "bold red")
     text = Text(f"{elapsed_s:4.0f} s   plant time {_moment(seen.newest_ns)}   cloud ")
     text.append(*cloud)
-    text.append(f"   waiting on gateways {_pending(story):,}")
+    text.append(f"   waiting on gateways {_pending(show):,}")
     text.append("   training…" if progress.training else "", style="cyan")
     return text
 
 
-def _pending(story: Story) -> int:
+def _pending(show: Show) -> int:
     try:
-        return story.pending()
+        return show.pending()
     except sqlite3.OperationalError:  # the agent is making its tables at this very moment
         return 0
 
@@ -110,12 +112,13 @@ def _moment(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def _machines(story: Story) -> Table:
-    seen = story.watcher.seen
+def _machines(show: Show) -> Table:
+    seen = show.watcher.seen
     table = Table(expand=True, box=None, padding=(0, 1))
-    for heading in ("machine", "gateway", "risk of failure within 48 h", "now", "alarm"):
+    risk_of = f"risk of failure within {show.progress.horizon_h:g} h"
+    for heading in ("machine", "gateway", risk_of, "now", "alarm"):
         table.add_column(heading, no_wrap=True)
-    for machine in sorted(seen.machines):
+    for machine in _chosen(seen):
         risk = seen.probability.get(machine, [])[-SPARK_POINTS:]
         table.add_row(
             machine,
@@ -125,6 +128,12 @@ def _machines(story: Story) -> Table:
             _alarm(seen.alarms.get(machine)),
         )
     return table
+
+
+def _chosen(seen: Seen) -> list[str]:
+    """Return the machines by name; of more than a screen holds, those at the greatest risk."""
+    risk = {name: seen.probability.get(name, [0.0])[-1] for name in list(seen.machines)}
+    return sorted(sorted(risk, key=lambda name: -risk[name])[:MOST_MACHINES])
 
 
 def _spark(values: list[float]) -> str:
@@ -140,11 +149,11 @@ def _alarm(alarm: Alarm | None) -> Text:
     return Text(f"● {cause}", style="bold red")
 
 
-def _gateways(story: Story) -> Table:
+def _gateways(show: Show) -> Table:
     table = Table(expand=True, box=None, padding=(0, 1))
     for heading in ("gateway", "model", "agent"):
         table.add_column(heading, no_wrap=True)
-    for name, status in sorted(story.watcher.seen.status.items()):
+    for name, status in sorted(show.watcher.seen.status.items()):
         model = status.model[:16] if status.model else "limits only"
         table.add_row(name, model, "online" if status.online else "offline")
     return table

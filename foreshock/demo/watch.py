@@ -30,10 +30,14 @@ class SeenAlarm:
 
 @dataclass(slots=True)
 class Seen:
-    """Everything seen so far; the lists only grow."""
+    """Everything seen so far; the lists only grow.
+
+    `margins` are the model's, by machine and end of the window.
+    """
 
     raised: list[SeenAlarm] = field(default_factory=list)
     scores: list[tuple[str, int, int]] = field(default_factory=list)
+    margins: dict[tuple[str, int], float] = field(default_factory=dict)
     probability: dict[str, list[float]] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
     machines: dict[str, str] = field(default_factory=dict)
@@ -88,6 +92,8 @@ class Watcher:
         seen.scores.append((score.machine, score.time_ns, seen_ns))
         seen.machines[score.machine] = at.gateway
         seen.newest_ns = max(seen.newest_ns, score.time_ns)
+        if score.margin is not None:
+            seen.margins[score.machine, score.time_ns] = score.margin
         if score.probability is not None:
             seen.probability.setdefault(score.machine, []).append(score.probability)
 

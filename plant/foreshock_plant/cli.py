@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import threading
+    from collections.abc import Callable, Iterator, Mapping
 
     from click.decorators import FC
 
@@ -38,16 +40,7 @@ def _hours(default: float) -> Callable[[FC], FC]:
     )
 
 
-@click.group()
-def cli() -> None:
-    """Simulate the machines that Foreshock listens to."""
-
-
-@cli.command(
-    epilog="Example: foreshock plant run --broker works/gw-1=127.0.0.1:1883 "
-    "--broker works/gw-2=127.0.0.1:1884 --machines 12 --hours 700 --speed 8 --out var/plant"
-)
-@click.option(
+_brokers = click.option(
     "--broker",
     "brokers",
     multiple=True,
@@ -55,17 +48,34 @@ def cli() -> None:
     metavar="SITE/GATEWAY=HOST:PORT",
     help="A gateway's local broker; machines are dealt out to the brokers in turn.",
 )
+_out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+
+
+def _speed(default: float) -> Callable[[FC], FC]:
+    return click.option(
+        "--speed",
+        type=click.FloatRange(min=0, min_open=True),
+        default=default,
+        show_default=True,
+        help="Plant hours per second.",
+    )
+
+
+@click.group()
+def cli() -> None:
+    """Simulate, record and replay the machines that Foreshock listens to."""
+
+
+@cli.command(
+    epilog="Example: foreshock plant run --broker works/gw-1=127.0.0.1:1883 "
+    "--broker works/gw-2=127.0.0.1:1884 --machines 12 --hours 700 --speed 8 --out var/plant"
+)
+@_brokers
 @_machines(12)
 @_hours(700)
-@click.option(
-    "--speed",
-    type=click.FloatRange(min=0, min_open=True),
-    default=8.0,
-    show_default=True,
-    help="Plant hours per second.",
-)
+@_speed(8)
 @_seed
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@_out
 @_json
 def run(  # noqa: PLR0917 - click passes options by name
     brokers: tuple[str, ...],
@@ -84,7 +94,6 @@ def run(  # noqa: PLR0917 - click passes options by name
     from foreshock_plant.link import BrokerAddress  # noqa: PLC0415 - paho only when publishing
     from foreshock_plant.publisher import Plant  # noqa: PLC0415 - paho only when publishing
 
-    logging.basicConfig(level=logging.WARNING, format="plant: %(message)s")
     plant = Plant(
         [BrokerAddress.parse(text) for text in brokers],
         machines=machines,
@@ -93,9 +102,50 @@ def run(  # noqa: PLR0917 - click passes options by name
         seed=seed,
         out=out,
     )
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: plant.stop.set())
+    _end_in_order(plant.stop)
     _print(plant.run().as_json(), as_json=as_json)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  foreshock plant record --out var/history
+  foreshock plant replay --from var/history --broker works/gw-1=127.0.0.1:1883 --out var/replayed
+"""
+)
+@click.option(
+    "--from",
+    "recording",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="A folder of recorded telemetry: {site}/{gateway}/*.fsb.",
+)
+@_brokers
+@_speed(8)
+@_out
+@_json
+def replay(
+    recording: Path,
+    brokers: tuple[str, ...],
+    speed: float,
+    out: Path,
+    as_json: bool,  # noqa: FBT001 - a click flag
+) -> None:
+    """Publish recorded telemetry over MQTT, at any speed, in the order in which it arrived.
+
+    Writes published.jsonl (each message) to --out. A gateway that cannot keep up is waited for:
+    nothing is skipped. SIGTERM and Ctrl-C end it with a whole file and the last messages
+    acknowledged.
+    """
+    from foreshock_plant.link import BrokerAddress  # noqa: PLC0415 - paho only when publishing
+    from foreshock_plant.replay import Replay  # noqa: PLC0415 - paho only when publishing
+
+    addresses = [BrokerAddress.parse(text) for text in brokers]
+    show = Replay(addresses, recording, hours_per_s=speed, out=out)
+    _end_in_order(show.stop)
+    with _progress(show.messages, "Replaying") as progress:
+        done = show.run(progress)
+    _print(done.as_json(), as_json=as_json)
 
 
 @cli.command(
@@ -104,17 +154,28 @@ def run(  # noqa: PLR0917 - click passes options by name
 @_machines(60)
 @_hours(2000)
 @_seed
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@_out
 @_json
 def record(machines: int, hours: float, seed: int, out: Path, as_json: bool) -> None:  # noqa: FBT001
     """Write the past lives of other machines as telemetry batch files and events.csv."""
     from foreshock_plant import recorder  # noqa: PLC0415 - keeps --help quick
 
-    with click.progressbar(
-        length=machines, label="Recording lives", file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as bar:
-        done = recorder.record(out, machines=machines, hours=hours, seed=seed, progress=bar.update)
+    with _progress(machines, "Recording lives") as progress:
+        done = recorder.record(out, machines=machines, hours=hours, seed=seed, progress=progress)
     _print(done.as_json(), as_json=as_json)
+
+
+def _end_in_order(stop: threading.Event) -> None:
+    logging.basicConfig(level=logging.WARNING, format="plant: %(message)s")
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+
+
+@contextlib.contextmanager
+def _progress(length: int, label: str) -> Iterator[Callable[[int], object]]:
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
+        yield bar.update
 
 
 def _print(summary: Mapping[str, int | str], *, as_json: bool) -> None:

@@ -1,8 +1,8 @@
 """Past lives as telemetry batch files, as gateways would have uploaded them.
 
-Layout: `DIR/history/{gateway}/{epoch}-{first_seq}.fsb` (one `foreshock_wire.batch.Readings` each),
-`DIR/events.csv`, `DIR/truth.npz`. Readings stand in order of arrival; copies are left out, as a
-gateway's intake would have done, and seq counts a gateway's readings from 1.
+The layout is that of `foreshock_wire.recorded`, with `truth.npz` beside it. Readings stand in order
+of arrival; copies are left out, as a gateway's intake would have done, and seq counts a gateway's
+readings from 1.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from foreshock_plant.sensor_faults import Messages, deliver, true_messages
 from foreshock_plant.truth import EventLog, in_order, write_truth
 from foreshock_wire.batch import Readings
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.recorded import EVENTS_FILE, write_readings
+from foreshock_wire.topics import Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 SITE: Final = "history"
 PREFIX: Final = "h-"
 MACHINES_PER_GATEWAY: Final = 20
-READINGS_PER_FILE: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def record(
     Raises:
         ForeshockError: `out` already holds a recording, or the numbers make no plant.
     """
-    if (out / "events.csv").exists():
+    if (out / EVENTS_FILE).exists():
         raise ForeshockError(f"{out} already holds a recording: choose another --out")
     names = machine_ids(machines, PREFIX)
     groups = [names[i :: _gateways(machines)] for i in range(_gateways(machines))]
@@ -61,45 +62,35 @@ def record(
     for number, group in enumerate(groups, start=1):
         some = [simulate(name, seed=seed, hours=hours) for name in group]
         messages = deliver(true_messages(some), seed=seed)
-        for batch in batches(messages, epoch=f"history{seed}"):
-            _write(out / SITE / f"{SITE}-{number}", batch)
-            files, readings = files + 1, readings + len(batch)
+        kept = received(messages, epoch=f"history{seed}")
+        files += write_readings(out, Gateway(SITE, f"{SITE}-{number}"), kept)
+        readings += len(kept)
         lives += some
         progress(len(group))
     failures = _write_events(out, lives)
     return Recorded(machines, len(groups), files, readings, failures, str(out))
 
 
-def batches(messages: Messages, *, epoch: str) -> Iterator[Readings]:
-    """Yield a gateway's messages, copies left out, as batches with seq counted from 1."""
+def received(messages: Messages, *, epoch: str) -> Readings:
+    """Return what a gateway keeps of its messages: each reading once, seq counted from 1."""
     first = messages.take(~messages.copy)
     row, channel = np.nonzero(~np.isnan(first.values))
-    for start in range(0, len(row), READINGS_PER_FILE):
-        part, which = (
-            row[start : start + READINGS_PER_FILE],
-            channel[start : start + READINGS_PER_FILE],
-        )
-        yield Readings(
-            epoch=epoch,
-            first_seq=start + 1,
-            machines=list(first.machines),
-            channels=list(CHANNELS),
-            machine=first.machine[part].astype(np.uint16),
-            channel=which.astype(np.uint16),
-            time_ns=first.time_ns[part],
-            received_ns=first.arrival_ns[part],
-            value=first.values[part, which],
-            flags=np.zeros(len(part), dtype=np.uint8),
-        )
+    return Readings(
+        epoch=epoch,
+        first_seq=1,
+        machines=list(first.machines),
+        channels=list(CHANNELS),
+        machine=first.machine[row].astype(np.uint16),
+        channel=channel.astype(np.uint16),
+        time_ns=first.time_ns[row],
+        received_ns=first.arrival_ns[row],
+        value=first.values[row, channel],
+        flags=np.zeros(len(row), dtype=np.uint8),
+    )
 
 
 def _gateways(machines: int) -> int:
     return -(-machines // MACHINES_PER_GATEWAY)
-
-
-def _write(folder: Path, batch: Readings) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{batch.epoch}-{batch.first_seq:012d}.fsb").write_bytes(batch.to_bytes())
 
 
 def _write_events(out: Path, lives: Sequence[Life]) -> int:
@@ -107,7 +98,7 @@ def _write_events(out: Path, lives: Sequence[Life]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     write_truth(out / "truth.npz", lives)
     rows = in_order(lives)
-    with EventLog(out / "events.csv") as log:
+    with EventLog(out / EVENTS_FILE) as log:
         for machine, event in rows:
             log.add(machine, event)
     return sum(event.kind == "failure" for _, event in rows)

@@ -13,7 +13,7 @@ from foreshock_plant.parameters import CHANNELS
 from foreshock_wire.ids import check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from foreshock_plant.sensor_faults import Messages
 
@@ -44,14 +44,15 @@ class Pace:
 
     begun_s: float
     hours_per_s: float
+    begun_ns: int = START_NS
 
     def plant_ns(self, now_s: float) -> int:
         """Return the plant time at a moment."""
-        return START_NS + int((now_s - self.begun_s) * self.hours_per_s * HOUR_NS)
+        return self.begun_ns + int((now_s - self.begun_s) * self.hours_per_s * HOUR_NS)
 
     def due_s(self, plant_ns: int) -> float:
         """Return the moment at which a plant time comes."""
-        return self.begun_s + (plant_ns - START_NS) / HOUR_NS / self.hours_per_s
+        return self.begun_s + (plant_ns - self.begun_ns) / HOUR_NS / self.hours_per_s
 
 
 def sample_topic(machine: str) -> str:
@@ -60,20 +61,21 @@ def sample_topic(machine: str) -> str:
 
 
 def samples(messages: Messages) -> Iterator[Sample]:
-    """Yield messages as they go out, in order of arrival.
-
-    The payload is `{"t": source time in ns, channel: value, ...}`; a missing channel dropped out.
-    """
+    """Yield messages as they go out, in order of arrival; a missing channel dropped out."""
     for i in range(len(messages)):
         held = np.flatnonzero(~np.isnan(messages.values[i]))
-        time_ns = int(messages.time_ns[i])
-        body: dict[str, float] = {"t": time_ns}
-        body |= {CHANNELS[c]: round(float(messages.values[i, c]), DECIMALS) for c in held}
-        yield Sample(
-            machine=messages.machines[messages.machine[i]],
-            arrival_ns=int(messages.arrival_ns[i]),
-            time_ns=time_ns,
-            channels=tuple(CHANNELS[c] for c in held),
+        yield sample(
+            messages.machines[messages.machine[i]],
+            int(messages.arrival_ns[i]),
+            int(messages.time_ns[i]),
+            {CHANNELS[c]: round(float(messages.values[i, c]), DECIMALS) for c in held},
             copy=bool(messages.copy[i]),
-            payload=json.dumps(body, separators=(",", ":")).encode(),
         )
+
+
+def sample(
+    machine: str, arrival_ns: int, time_ns: int, values: Mapping[str, float], *, copy: bool = False
+) -> Sample:
+    """Return the message whose payload is `{"t": source time in ns, channel: value, ...}`."""
+    payload = json.dumps({"t": time_ns, **values}, separators=(",", ":"))
+    return Sample(machine, arrival_ns, time_ns, tuple(values), copy, payload.encode())

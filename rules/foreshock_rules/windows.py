@@ -22,6 +22,8 @@ from foreshock_rules.watermark import Watermark
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from foreshock_wire.spec import ModelSpec
+
     Float32 = npt.NDArray[np.float32]
     Int64 = npt.NDArray[np.int64]
 
@@ -40,6 +42,13 @@ class WindowSpec:
     stride: int
     min_fill: float = 0.5
     lateness_ns: int = 0
+
+    @classmethod
+    def of_model(cls, spec: ModelSpec, lateness_ns: int) -> WindowSpec:
+        """Return how windows are cut for a model, on a gateway with this lateness."""
+        return cls(
+            spec.channel_ids, spec.period_ns, spec.length, spec.stride, spec.min_fill, lateness_ns
+        )
 
     @property
     def stride_ns(self) -> int:

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from foreshock_plant.cli import cli
 from foreshock_plant.machine import simulate
-from foreshock_plant.recorder import READINGS_PER_FILE, record
+from foreshock_plant.recorder import record
 from foreshock_wire.batch import Readings, decode
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.recorded import READINGS_PER_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,20 +6,21 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from foreshock_trainer.backtest_cli import backtest
+from foreshock_trainer.data_cli import data
 from foreshock_trainer.ingest_cli import ingest
 from foreshock_trainer.labels_cli import labels
 from foreshock_trainer.lake_cli import audit, upkeep
-from foreshock_trainer.settings import (
-    DEFAULT_CHANNELS,
-    DEFAULT_FEATURES,
-    RetrainSettings,
-    parse_channel,
-)
-from foreshock_wire.derived import parse_derived
+from foreshock_trainer.lean import import_xgboost_alone
+from foreshock_trainer.learn_options import learn_options, learnt
+from foreshock_trainer.settings import LearnSettings, RetrainSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TRACKING = click.option(
     "--tracking",
@@ -40,7 +41,7 @@ def cli() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-for command in (ingest, labels, upkeep, audit, backtest):
+for command in (data, ingest, labels, upkeep, audit, backtest):
     cli.add_command(command)
 
 
@@ -55,41 +56,12 @@ Examples:
 A model that the gate refuses is recorded but not registered; the exit code is 0 all the same.
 """
 )
-@click.option("--lake", required=True, metavar="DIR|URL", help="The lake's folder or URL.")
+@learn_options
 @TRACKING
 @NAME
 @click.option("--promote", is_flag=True, help="Make it the champion when it passes the gate.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON there.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help=HTML_HELP)
-@click.option(
-    "--channel",
-    "channels",
-    multiple=True,
-    default=DEFAULT_CHANNELS,
-    show_default=True,
-    metavar="ID:UNIT",
-    help="A column of the window; give it once per channel, in order.",
-)
-@click.option(
-    "--derived",
-    multiple=True,
-    metavar="ID=A*B:UNIT",
-    help="A channel that the model computes: A*B, A/B or 'A - B', then *FACTOR for the unit.",
-)
-@click.option(
-    "--features",
-    multiple=True,
-    default=DEFAULT_FEATURES,
-    show_default=True,
-    metavar="NAME",
-    help="What a window becomes: a group, a feature such as rms, or a column such as torque.rms.",
-)
-@click.option("--period-s", default=1800.0, show_default=True, help="The sampling period.")
-@click.option("--length", default=48, show_default=True, help="Samples in a window.")
-@click.option("--stride", default=4, show_default=True, help="Samples between two windows.")
-@click.option("--horizon-h", default=48.0, show_default=True, help="How far ahead to look.")
-@click.option("--lateness-s", default=0.0, show_default=True, help="As the gateways have it.")
-@click.option("--seed", default=0, show_default=True, help="Of the training.")
 @click.option(
     "--vouch",
     "vouched",
@@ -98,48 +70,24 @@ A model that the gate refuses is recorded but not registered; the exit code is 0
     help="This channel looks like a leak and is none.",
 )
 @JSON
-def retrain(  # noqa: PLR0917 - click passes options by name
-    lake: str,
+def retrain(
+    *,
     tracking: Path,
     name: str,
     report: Path | None,
     html: Path | None,
-    channels: tuple[str, ...],
-    derived: tuple[str, ...],
-    features: tuple[str, ...],
-    period_s: float,
-    length: int,
-    stride: int,
-    horizon_h: float,
-    lateness_s: float,
-    seed: int,
     vouched: tuple[str, ...],
-    *,
     promote: bool,
     as_json: bool,
+    **learn: Any,  # noqa: ANN401 - learn_options' values
 ) -> None:
     """Train a model on the lake and register it as challenger, or say why not."""
-    from foreshock_trainer.lean import import_xgboost_alone  # noqa: PLC0415 - heavy
-
     import_xgboost_alone()
     from foreshock_trainer.page import page  # noqa: PLC0415 - heavy
     from foreshock_trainer.retrain import retrain as run  # noqa: PLC0415 - heavy
 
     settings = RetrainSettings(
-        lake=lake,
-        tracking=tracking,
-        name=name,
-        channels=tuple(map(parse_channel, channels)),
-        period_s=period_s,
-        length=length,
-        stride=stride,
-        lateness_s=lateness_s,
-        horizon_h=horizon_h,
-        seed=seed,
-        vouched=vouched,
-        promote=promote,
-        derived=tuple(map(parse_derived, derived)),
-        features=features,
+        tracking=tracking, name=name, vouched=vouched, promote=promote, **learnt(learn)
     )
     outcome = run(settings, lambda line: click.echo(line, err=as_json), _show_machines)
     result = outcome.as_json()
@@ -148,7 +96,42 @@ def retrain(  # noqa: PLR0917 - click passes options by name
     if html:
         html.write_text(page(outcome), encoding="utf-8")
         html.with_suffix(".json").write_text(json.dumps(outcome.whole()), encoding="utf-8")
-    for line in outcome.lines():
+    _print(result, outcome.lines(), as_json=as_json)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  foreshock trainer crossvalidate --lake lake
+  foreshock trainer crossvalidate --lake lake --folds 10 --json
+
+Says what a training is worth, and how honest its lead times are; registers nothing.
+"""
+)
+@learn_options
+@click.option(
+    "--folds", default=5, show_default=True, type=click.IntRange(2, 50), help="Trainings."
+)
+@JSON
+def crossvalidate(
+    *,
+    folds: int,
+    as_json: bool,
+    **learn: Any,  # noqa: ANN401 - learn_options' values
+) -> None:
+    """Train several times, so that every machine is judged once by a model that never saw it."""
+    import_xgboost_alone()
+    from foreshock_trainer.crossvalidate import cross_validate  # noqa: PLC0415 - heavy
+
+    settings = LearnSettings(**learnt(learn))
+    found = cross_validate(
+        settings, folds, lambda line: click.echo(line, err=as_json), _show_machines
+    )
+    _print(found.as_json(), found.lines(), as_json=as_json)
+
+
+def _print(result: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
+    for line in lines:
         click.echo(line, err=as_json)
     if as_json:
         click.echo(json.dumps(result))

@@ -174,8 +174,8 @@ def across_time(
     if not all((label & rows).any() for rows in (train, valid, test)):
         return None
     head = _fault(_Rows(features, examples, train, valid, 0.0, settings))
-    limit = best_threshold(_margin(head, features[valid]), label[valid], settings.max_fpr)
-    margin = _margin(head, features[test])
+    limit = best_threshold(margin_of(head, features[valid]), label[valid], settings.max_fpr)
+    margin = margin_of(head, features[test])
     return window_figures(label[test], margin, margin >= limit)
 
 
@@ -258,7 +258,7 @@ def _lead_time(rows: _Rows) -> xgb.Booster:
 
 def _calibrated(rows: _Rows, heads: Heads, modes: tuple[str, ...]) -> Fitted:
     label = rows.examples.label[rows.valid]
-    margin = _margin(heads.fault, rows.features[rows.valid])
+    margin = margin_of(heads.fault, rows.features[rows.valid])
     calibration = Platt(*platt_line(margin, label))
     limit = best_threshold(margin, label, rows.settings.max_fpr)
     healthy = _healthy(rows)
@@ -284,7 +284,7 @@ def _healthy(rows: _Rows) -> Bool:
 def _shift(rows: _Rows, heads: Heads, limit: float) -> tuple[float, ...]:
     """Calibrate where the interval is shown: on windows that alarm."""
     near = np.flatnonzero(rows.near_failure(rows.valid))
-    near = near[_margin(heads.fault, rows.features[near]) >= limit]
+    near = near[margin_of(heads.fault, rows.features[near]) >= limit]
     if heads.lead_time is None or not len(near):
         return (0.0,) * len(QUANTILES)
     predicted = heads.lead_time.predict(xgb.DMatrix(rows.features[near], nthread=1))
@@ -293,6 +293,21 @@ def _shift(rows: _Rows, heads: Heads, limit: float) -> tuple[float, ...]:
     )
 
 
-def _margin(booster: xgb.Booster, features: Float32) -> Float32:
+def lead_times(heads: Heads, features: Float32) -> Float32:
+    """Return the calibrated quantiles float32[N, Q] in hours, ordered, as the model file has them.
+
+    Args:
+        heads: with a lead-time head.
+        features: float32[N, F].
+    """
+    assert heads.lead_time is not None  # noqa: S101 - fit() always trains one
+    predicted = heads.lead_time.predict(xgb.DMatrix(features, nthread=1))
+    shifted = predicted.reshape(len(features), -1) + np.array(heads.lead_time_shift, np.float32)
+    ordered: Float32 = np.sort(shifted, axis=1).clip(min=0)
+    return ordered
+
+
+def margin_of(booster: xgb.Booster, features: Float32) -> Float32:
+    """Return the raw scores float32[N] of features float32[N, F]."""
     margin: Float32 = booster.predict(xgb.DMatrix(features, nthread=1), output_margin=True)
     return margin

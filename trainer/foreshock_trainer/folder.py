@@ -1,8 +1,6 @@
 """Recorded telemetry: a folder of batch files goes through the same path as MQTT uploads.
 
-Layout, as `foreshock plant record` writes it: a file `DIR/{site}/{gateway}/*.fsb` holds the bytes
-of one readings batch, and a gateway's files, sorted by name, are its uploads in order.
-`DIR/events.csv` holds the labels.
+`foreshock_wire.recorded` has the layout; `events.csv` in it holds the labels.
 """
 
 from __future__ import annotations
@@ -14,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from foreshock_trainer.ingest import Ingest, Message
 from foreshock_trainer.label_files import LabelReport, add_labels
 from foreshock_wire.errors import ForeshockError
-from foreshock_wire.topics import Gateway, Stream, uplink
+from foreshock_wire.recorded import EVENTS_FILE, address, batch_files
+from foreshock_wire.topics import Stream, uplink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from foreshock_trainer.ingest import Answer
     from foreshock_trainer.lake import Lake
 
-SUFFIX: Final = ".fsb"
-EVENTS_FILE: Final = "events.csv"
 ROUND_BYTES: Final = 8 << 20
 """Compressed bytes of batch files that go into one commit."""
 
@@ -36,36 +33,6 @@ class FolderReport:
     files: int
     counters: dict[str, int]
     labels: LabelReport | None
-
-
-def batch_files(folder: Path) -> list[Path]:
-    """Return the batch files of a folder, by site, gateway and name.
-
-    Raises:
-        ForeshockError: no such folder, nothing to ingest in it, or a site or gateway folder whose
-            name is not an id.
-    """
-    if not folder.is_dir():
-        raise ForeshockError(
-            f"{folder} is not a folder: give the one with {{site}}/{{gateway}} in it"
-        )
-    files = sorted(folder.glob(f"*/*/*{SUFFIX}"))
-    if not files and not (folder / EVENTS_FILE).exists():
-        raise ForeshockError(
-            f"{folder} holds neither {{site}}/{{gateway}}/*{SUFFIX} files nor {EVENTS_FILE}"
-        )
-    for file in files:
-        address(file)
-    return files
-
-
-def address(file: Path) -> Gateway:
-    """Return the gateway that a batch file's folders say it is from.
-
-    Raises:
-        InvalidIdError: their names are not ids.
-    """
-    return Gateway(file.parent.parent.name, file.parent.name)
 
 
 def ingest_folder(

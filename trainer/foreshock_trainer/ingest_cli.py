@@ -79,8 +79,9 @@ def ingest(  # noqa: PLR0917 - click passes options by name
 
 
 def _from_folder(folder: Path, root: str, *, as_json: bool) -> None:
-    from foreshock_trainer.folder import batch_files, ingest_folder  # noqa: PLC0415 - heavy
+    from foreshock_trainer.folder import ingest_folder  # noqa: PLC0415 - heavy
     from foreshock_trainer.lake import Lake  # noqa: PLC0415 - heavy
+    from foreshock_wire.recorded import EVENTS_FILE, batch_files  # noqa: PLC0415 - heavy
 
     files = batch_files(folder)
     hidden = not sys.stderr.isatty()
@@ -99,7 +100,7 @@ def _from_folder(folder: Path, root: str, *, as_json: bool) -> None:
         if report.labels is not None:
             click.echo(f"labels: {report.labels.added} added, {report.labels.known} known")
     if report.labels is not None:
-        name_refused(report.labels.refused, folder / "events.csv")
+        name_refused(report.labels.refused, folder / EVENTS_FILE)
 
 
 def _from_broker(

@@ -45,15 +45,7 @@ class EdgeSettings:
 
     def cut(self, model: Model) -> WindowSpec:
         """Return how windows are cut for a model."""
-        spec = model.spec
-        return WindowSpec(
-            spec.channel_ids,
-            spec.period_ns,
-            spec.length,
-            spec.stride,
-            spec.min_fill,
-            round(self.lateness_s * SECOND_NS),
-        )
+        return WindowSpec.of_model(model.spec, round(self.lateness_s * SECOND_NS))
 
     def policy(self, model: Model) -> AlarmPolicy:
         """Return when alarms are raised and cleared."""

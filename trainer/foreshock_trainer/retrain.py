@@ -17,23 +17,20 @@ import numpy as np
 import xgboost as xgb
 
 from foreshock_converter.assemble import assemble
-from foreshock_converter.features import FeatureGraph
 from foreshock_converter.parity import ParityReport, parity
 from foreshock_trainer.baselines import single_threshold
 from foreshock_trainer.blueprint import blueprint, healthy_baseline
 from foreshock_trainer.evaluate import NS_PER_HOUR, WindowFigures, numbers
-from foreshock_trainer.examples import Examples, examples_of
 from foreshock_trainer.fit import FitSettings, Fitted, across_time, fit
+from foreshock_trainer.gathered import Gathered, feature_graph, gather
 from foreshock_trainer.judging import Judged, judged
-from foreshock_trainer.lake import Lake
-from foreshock_trainer.leaks import Claim, Side, refuse_leaks
+from foreshock_trainer.leaks import Claim, refuse_leaks
 from foreshock_trainer.page import page
 from foreshock_trainer.result import Outcome
-from foreshock_trainer.splits import Split, rows_of, split_machines
 from foreshock_trainer.tracking import CHALLENGER, CHAMPION, Tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
@@ -48,7 +45,6 @@ TYPICAL_WINDOWS: Final = 4096
 PAGE: Final = "page.html"
 FIGURES: Final = "figures.json"
 """Artifacts of the run: its page, and the same figures for programs."""
-LEARNT_TABLES: Final = ("readings", "events")
 
 Say = Callable[[str], object]
 """Takes a line for a person who waits."""
@@ -67,7 +63,7 @@ def retrain(
     watch = _Watch(say)
     with xgb.config_context(nthread=1), Tracking.opening(settings.tracking) as opening:
         with watch("read the lake"):
-            gathered = _gather(settings, progress)
+            gathered = gather(settings, progress)
         with watch("look for leaks"):
             _refuse_leaks(settings, gathered)
         with watch("train"):
@@ -129,38 +125,6 @@ class _Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Gathered:
-    examples: Examples
-    split: Split
-    features: Float32
-    names: tuple[str, ...]
-    window_ns: int
-    provenance: Mapping[str, str]
-
-    def of(self, group: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-        return rows_of(self.examples.machine, self.examples.machines, group)
-
-    def side(self, *groups: tuple[str, ...]) -> Side:
-        rows = self.of(tuple(name for group in groups for name in group))
-        chosen = self.examples.take(rows)
-        begin_ns = chosen.end_ns - self.window_ns
-        return Side(self.features[rows], chosen.label, chosen.machine, begin_ns, chosen.end_ns)
-
-    def counts(self) -> dict[str, int]:
-        examples, split = self.examples, self.split
-        return {
-            "windows": len(examples),
-            "positive_windows": int(np.count_nonzero(examples.label)),
-            "mixed_windows": int(np.count_nonzero(examples.mixed)),
-            "machines_without_work_orders": len(examples.unknown_machines),
-            **{f"dropped_{reason}": n for reason, n in sorted(examples.dropped.items())},
-            "train_machines": len(split.train),
-            "validation_machines": len(split.validation),
-            "test_machines": len(split.test),
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class _Built:
     data: bytes
     sha256: str
@@ -168,30 +132,7 @@ class _Built:
     spec_json: str
 
 
-def _feature_graph(settings: RetrainSettings) -> FeatureGraph:
-    return FeatureGraph(
-        settings.channels,
-        settings.length,
-        settings.period_s,
-        derived=settings.derived,
-        choice=settings.features,
-    )
-
-
-def _gather(settings: RetrainSettings, progress: Progress | None = None) -> _Gathered:
-    lake = Lake(settings.lake)
-    versions = lake.version()
-    examples = examples_of(lake, settings.cut, horizon_h=settings.horizon_h, progress=progress)
-    with_windows = np.unique(examples.machine)
-    split = split_machines(examples.machines[i] for i in with_windows)
-    graph = _feature_graph(settings)
-    provenance = {f"lake_{table}_version": str(versions[table]) for table in LEARNT_TABLES}
-    features = graph.extract(examples.windows)
-    window_ns = settings.length * settings.cut.period_ns
-    return _Gathered(examples, split, features, graph.names, window_ns, provenance)
-
-
-def _refuse_leaks(settings: RetrainSettings, gathered: _Gathered) -> None:
+def _refuse_leaks(settings: RetrainSettings, gathered: Gathered) -> None:
     split = gathered.split
     vouched = {name for name in gathered.names if name.rpartition(".")[0] in settings.vouched}
     refuse_leaks(
@@ -201,18 +142,18 @@ def _refuse_leaks(settings: RetrainSettings, gathered: _Gathered) -> None:
     )
 
 
-def _fit(settings: RetrainSettings, gathered: _Gathered) -> Fitted:
+def _fit(settings: RetrainSettings, gathered: Gathered) -> Fitted:
     how = FitSettings(seed=settings.seed)
     return fit(gathered.features, gathered.examples, gathered.split, settings.horizon_h, how)
 
 
-def _build(settings: RetrainSettings, gathered: _Gathered, fitted: Fitted) -> _Built:
+def _build(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -> _Built:
     windows = gathered.examples.windows
     typical = windows[_spread(gathered.of(gathered.split.train), TYPICAL_WINDOWS)]
     unseen = windows[_spread(gathered.of(gathered.split.validation), PARITY_WINDOWS)]
     spec = blueprint(
         settings.name,
-        graph=_feature_graph(settings),
+        graph=feature_graph(settings),
         cut=settings.cut,
         horizon_h=settings.horizon_h,
         fitted=fitted,
@@ -224,7 +165,7 @@ def _build(settings: RetrainSettings, gathered: _Gathered, fitted: Fitted) -> _B
     return _Built(data, hashlib.sha256(data).hexdigest(), proof, spec.to_json())
 
 
-def _provenance(settings: RetrainSettings, gathered: _Gathered, fitted: Fitted) -> dict[str, str]:
+def _provenance(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -> dict[str, str]:
     """Say where the model comes from; no clock in it: the same lake gives the same bytes."""
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - used here only
 
@@ -244,7 +185,7 @@ def _provenance(settings: RetrainSettings, gathered: _Gathered, fitted: Fitted) 
 
 
 def _judge(
-    settings: RetrainSettings, gathered: _Gathered, built: _Built, tracking: Tracking
+    settings: RetrainSettings, gathered: Gathered, built: _Built, tracking: Tracking
 ) -> Judged:
     valid = gathered.of(gathered.split.validation)
     max_fpr = FitSettings().max_fpr
@@ -259,7 +200,7 @@ def _judge(
     )
 
 
-def _later(settings: RetrainSettings, gathered: _Gathered) -> WindowFigures | None:
+def _later(settings: RetrainSettings, gathered: Gathered) -> WindowFigures | None:
     embargo_ns = gathered.window_ns + round(settings.horizon_h * NS_PER_HOUR)
     how = FitSettings(seed=settings.seed)
     return across_time(gathered.features, gathered.examples, gathered.split, embargo_ns, how)
@@ -274,7 +215,7 @@ def _register(
     settings: RetrainSettings,
     tracking: Tracking,
     *,
-    gathered: _Gathered,
+    gathered: Gathered,
     fitted: Fitted,
     built: _Built,
     found: Judged,
@@ -309,15 +250,14 @@ def _register(
     return run, number, (CHALLENGER, CHAMPION)
 
 
-def _parameters(
-    settings: RetrainSettings, gathered: _Gathered, fitted: Fitted
-) -> dict[str, object]:
+def _parameters(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -> dict[str, object]:
     return {
         **asdict(FitSettings(seed=settings.seed)),
         "horizon_h": settings.horizon_h,
         "length": settings.length,
         "stride": settings.stride,
         "period_s": settings.period_s,
+        "min_fill": settings.min_fill,
         "kept_rounds": fitted.rounds,
         "threshold_margin": fitted.threshold_margin,
         **{f"n_{name}": count for name, count in gathered.counts().items()},

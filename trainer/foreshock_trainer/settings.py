@@ -9,7 +9,7 @@ from foreshock_rules.windows import WindowSpec
 from foreshock_wire.derived import Derived, derived_problems
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.ids import check_id
-from foreshock_wire.spec import Channel
+from foreshock_wire.spec import Channel, Role
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,24 +24,22 @@ DEFAULT_CHANNELS: Final = (
 """Channels as ID:UNIT, in the order of the window's columns."""
 DEFAULT_FEATURES: Final = ("time", "context")
 """Spectral features cost more than they tell of anything but vibration: they are asked for."""
+LEARNT_ROLES: Final = (Role.MEASURED, Role.CONTEXT)
 _SECOND_NS: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class RetrainSettings:
-    """One retraining.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnSettings:
+    """What is learnt from, and how it is cut into examples.
 
-    `lake` is a folder or URL, `tracking` a folder; `period_s` one slot of a window, `length` and
-    `stride` in slots; `lateness_s` as the gateways have it, or the windows are not theirs;
-    `horizon_h` how far ahead a failure counts; `vouched` channels may look like leaks and are none
-    (see `leaks`); with `promote` a model that passes the gate becomes the champion at once.
-    `derived` channels are computed in the model; `features` names what a window becomes: groups,
-    features or columns.
+    `lake` is a folder or URL; `period_s` one slot of a window, `length` and `stride` in slots,
+    `min_fill` the share of cells (0 to 1] that a window must hold; `lateness_s` as the gateways
+    have it, or the windows are not theirs; `horizon_h` how far ahead a failure counts. `derived`
+    channels are computed in the model; `features` names what a window becomes: groups, features or
+    columns.
     """
 
     lake: str
-    tracking: Path
-    name: str = "foreshock"
     channels: tuple[Channel, ...] = field(
         default_factory=lambda: tuple(map(parse_channel, DEFAULT_CHANNELS))
     )
@@ -52,13 +50,10 @@ class RetrainSettings:
     lateness_s: float = 0.0
     horizon_h: float = 48.0
     seed: int = 0
-    vouched: tuple[str, ...] = ()
-    promote: bool = False
     derived: tuple[Derived, ...] = ()
     features: tuple[str, ...] = DEFAULT_FEATURES
 
     def __post_init__(self) -> None:
-        check_id(self.name, "model name")
         if problem := next(derived_problems(self.derived, self.cut.channels), None):
             raise ForeshockError(problem)
         positive = {
@@ -85,13 +80,38 @@ class RetrainSettings:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainSettings(LearnSettings):
+    """One retraining, and where its model goes.
+
+    `tracking` is a folder; `vouched` channels may look like leaks and are none (see `leaks`); with
+    `promote` a model that passes the gate becomes the champion at once.
+    """
+
+    tracking: Path
+    name: str = "foreshock"
+    vouched: tuple[str, ...] = ()
+    promote: bool = False
+
+    def __post_init__(self) -> None:
+        LearnSettings.__post_init__(self)
+        check_id(self.name, "model name")
+
+
 def parse_channel(text: str) -> Channel:
-    """Return the channel that ID:UNIT names.
+    """Return the channel that ID:UNIT or ID:UNIT:ROLE names; the role is `measured` or `context`.
 
     Raises:
-        ForeshockError: it has no unit, or the id is not one.
+        ForeshockError: it has no unit, the id is not one, or the role cannot be learnt from.
     """
-    name, colon, unit = text.partition(":")
-    if not colon or not unit:
-        raise ForeshockError(f"channel {text!r} is not ID:UNIT, like temperature:degC")
-    return Channel(check_id(name, "channel"), unit)
+    name, _, rest = text.partition(":")
+    unit, colon, role = rest.partition(":")
+    if not unit:
+        raise ForeshockError(
+            f"channel {text!r} is not ID:UNIT or ID:UNIT:ROLE, like temperature:degC"
+        )
+    if colon and role not in LEARNT_ROLES:
+        raise ForeshockError(
+            f"channel {text!r} has the role {role!r}: write {' or '.join(LEARNT_ROLES)}"
+        )
+    return Channel(check_id(name, "channel"), unit, Role(role or Role.MEASURED))

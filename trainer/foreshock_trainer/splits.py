@@ -29,6 +29,9 @@ VALIDATION_SHARE: Final = 0.25
 """Share of the other machines that stop, calibrate and set the threshold."""
 _TEST_SALT: Final = "foreshock/test/1:"
 _VALIDATION_SALT: Final = "foreshock/validation/1:"
+_FOLD_SALT: Final = "foreshock/fold/1:"
+FEWEST_PER_FOLD: Final = 4
+"""Machines that a cross-validation needs for each of its folds."""
 
 
 class SplitError(ForeshockError):
@@ -68,6 +71,35 @@ def split_machines(machines: Iterable[str]) -> Split:
             "decides): record more machines; about 20 are enough"
         )
     return Split(**{name: tuple(members) for name, members in groups.items()})
+
+
+def folds_of(machines: Iterable[str], count: int) -> tuple[Split, ...]:
+    """Return `count` splits in whose test groups every machine stands once.
+
+    Machines are dealt out in the order of a hash of their ids, so that neighbours by name, which
+    are often alike, are not together. A quarter of those that do not test validates.
+
+    Raises:
+        SplitError: there are too few machines.
+    """
+    dealt = sorted(set(machines), key=lambda name: _share_of(_FOLD_SALT, name))
+    if len(dealt) < FEWEST_PER_FOLD * count:
+        raise SplitError(
+            f"{len(dealt)} machines are too few for {count} folds: {FEWEST_PER_FOLD * count} are "
+            "needed, or give fewer --folds"
+        )
+    splits = []
+    for fold in range(count):
+        others = [name for i, name in enumerate(dealt) if i % count != fold]
+        validation = set(others[:: round(1 / VALIDATION_SHARE)])
+        splits.append(
+            Split(
+                train=tuple(sorted(set(others) - validation)),
+                validation=tuple(sorted(validation)),
+                test=tuple(sorted(dealt[fold::count])),
+            )
+        )
+    return tuple(splits)
 
 
 def refuse_overlap(*groups: Iterable[str]) -> None:

@@ -73,10 +73,20 @@ class Batch:
 
     def after(self, seq: int) -> Self:
         """Return the part above `seq` (the receiver's high-water mark)."""
-        skip = min(max(0, seq + 1 - self.first_seq), len(self))
+        skip = self._count_to(seq)
+        return self._part(slice(skip, None), self.first_seq + skip)
+
+    def up_to(self, seq: int) -> Self:
+        """Return the part at or below `seq`."""
+        return self._part(slice(self._count_to(seq)), self.first_seq)
+
+    def _count_to(self, seq: int) -> int:
+        return min(max(0, seq + 1 - self.first_seq), len(self))
+
+    def _part(self, rows: slice, first_seq: int) -> Self:
         kept = {f.name: getattr(self, f.name) for f in fields(self)}
-        kept |= {name: getattr(self, name)[skip:] for name in self.columns}
-        return type(self)(**(kept | {"first_seq": self.first_seq + skip}))
+        kept |= {name: getattr(self, name)[rows] for name in self.columns}
+        return type(self)(**(kept | {"first_seq": first_seq}))
 
     def to_bytes(self) -> bytes:
         """Return the released wire form.

@@ -183,12 +183,16 @@ class AlarmAnswered(Message):
 
 
 class Score(Message):
-    """The newest score of a machine, for local screens."""
+    """The newest score of a machine, for local screens.
+
+    `margin` (log-odds) is what decisions are made on; the probability is its calibrated form.
+    """
 
     machine: Id
     time_ns: Int64
     probability: Finite | None
     novelty: Finite | None = None
+    margin: Finite | None = None
     model: Sha256 | None
 
 

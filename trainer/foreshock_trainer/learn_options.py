@@ -1,0 +1,76 @@
+"""The options of every command that learns from the lake: which readings, and how they are cut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foreshock_trainer.settings import DEFAULT_CHANNELS, DEFAULT_FEATURES, parse_channel
+from foreshock_wire.derived import parse_derived
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from click.decorators import FC
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--lake", required=True, metavar="DIR|URL", help="The lake's folder or URL."),
+    click.option(
+        "--channel",
+        "channels",
+        multiple=True,
+        default=DEFAULT_CHANNELS,
+        show_default=True,
+        metavar="ID:UNIT[:ROLE]",
+        help="A column of the window; give it once per channel, in order. The role is measured, or "
+        "context for counters, ages and settings: never a reason of an alarm.",
+    ),
+    click.option(
+        "--derived",
+        multiple=True,
+        metavar="ID=A*B:UNIT",
+        help="A channel that the model computes: A*B, A/B or 'A - B', then *FACTOR for the unit.",
+    ),
+    click.option(
+        "--features",
+        multiple=True,
+        default=DEFAULT_FEATURES,
+        show_default=True,
+        metavar="NAME",
+        help="What a window becomes: a group, a feature such as rms, or a column such as "
+        "torque.rms.",
+    ),
+    click.option("--period-s", default=1800.0, show_default=True, help="The sampling period."),
+    click.option("--length", default=48, show_default=True, help="Samples in a window."),
+    click.option("--stride", default=4, show_default=True, help="Samples between two windows."),
+    click.option(
+        "--min-fill",
+        default=0.5,
+        show_default=True,
+        help="Share of its cells that a window must hold.",
+    ),
+    click.option("--horizon-h", default=48.0, show_default=True, help="How far ahead to look."),
+    click.option("--lateness-s", default=0.0, show_default=True, help="As the gateways have it."),
+    click.option("--seed", default=0, show_default=True, help="Of the training."),
+)
+
+
+def learn_options(command: FC) -> FC:
+    """Give a command the options; it gets their values by name."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def learnt(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options' values as `LearnSettings` takes them.
+
+    Raises:
+        ForeshockError: a channel, or how one is derived, cannot be read.
+    """
+    return {
+        **options,
+        "channels": tuple(map(parse_channel, options["channels"])),
+        "derived": tuple(map(parse_derived, options["derived"])),
+    }
