@@ -1,8 +1,8 @@
 """Recorded telemetry as a folder: what a plant, a data set and an import write, and who reads it.
 
 Layout: `DIR/{site}/{gateway}/{epoch}-{first_seq}.fsb` holds the bytes of one readings batch, and a
-gateway's files, sorted by name, are its uploads in order. `DIR/events.csv` holds the work orders;
-a writer writes it last, so that a recording without it is not whole.
+gateway's files, sorted by name, are its uploads in order. `DIR/events.csv` holds the work orders
+where there are any, and is written last.
 """
 
 from __future__ import annotations
