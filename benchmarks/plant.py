@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
@@ -17,7 +18,7 @@ import numpy as np
 
 from benchmarks.plant_observer import observe
 from benchmarks.plant_windows import STATISTICS, Floats, Machines, Windows, labelled, simulate_many
-from foreshock_plant.parameters import CHANNELS, CLASSES, SUDDEN, digest
+from foreshock_plant.parameters import CHANNELS, CLASSES, MODES, SUDDEN, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,14 +64,24 @@ def figures(size: Size, seed: int) -> Figures:
         for part, count in enumerate((size.train, size.validation, size.test))
     )
     learn, choose, judge = labelled(train), labelled(validation), labelled(test)
-    always_no = np.zeros(len(judge.label), dtype=np.bool_)
+    decided = {
+        "always_no": np.zeros(len(judge.label), dtype=np.bool_),
+        "threshold": single_threshold(choose, judge),
+        "logistic": learned(logistic(), learn, choose, judge),
+        "xgboost": learned(boosted(seed), learn, choose, judge),
+        "observer": perfect_observer(test, judge, size.particles, seed),
+    }
+    found = _about(train, judge)
+    for who, alarms in decided.items():
+        found |= _named(who, decisions(judge.label, alarms) | by_mode(judge, alarms))
+    return found
+
+
+def by_mode(windows: Windows, decided: Bools) -> Figures:
+    """Return the recall of each mode; NaN where it never came."""
     return {
-        **_about(train, judge),
-        **_named("always_no", decisions(judge.label, always_no)),
-        **_named("threshold", single_threshold(choose, judge)),
-        **_named("logistic", learned(logistic(), learn, choose, judge)),
-        **_named("xgboost", learned(boosted(seed), learn, choose, judge)),
-        **_named("observer", perfect_observer(test, judge, size.particles, seed)),
+        f"recall_{mode}": float(decided[own].mean()) if (own := windows.mode == mode).any() else nan
+        for mode in (*MODES, SUDDEN)
     }
 
 
@@ -97,8 +108,8 @@ def best_cut(score: Floats, label: Bools) -> tuple[float, float]:
     return float(f1[best]), float(ranked[best])
 
 
-def single_threshold(validation: Windows, test: Windows) -> Figures:
-    """Return the figures of the best threshold on one level of one sensor, in either direction."""
+def single_threshold(validation: Windows, test: Windows) -> Bools:
+    """Decide by the best threshold on one level of one sensor, in either direction."""
     names = [(channel, statistic) for channel in CHANNELS for statistic in STATISTICS]
     rules = [
         (*best_cut(_column(validation, i, sign), validation.label), i, sign)
@@ -107,26 +118,29 @@ def single_threshold(validation: Windows, test: Windows) -> Figures:
         for sign in (1.0, -1.0)
     ]
     _, cut, column, sign = max(rules)
-    return decisions(test.label, _column(test, column, sign) >= cut)
+    alarms: Bools = _column(test, column, sign) >= cut
+    return alarms
 
 
-def learned(model: Classifier, train: Windows, validation: Windows, test: Windows) -> Figures:
-    """Return a classifier's figures, its cut chosen on validation machines."""
+def learned(model: Classifier, train: Windows, validation: Windows, test: Windows) -> Bools:
+    """Decide by a classifier, its cut chosen on validation machines."""
     model.fit(train.features, train.label)
     _, cut = best_cut(model.predict_proba(validation.features)[:, 1], validation.label)
-    return decisions(test.label, model.predict_proba(test.features)[:, 1] >= cut)
+    alarms: Bools = model.predict_proba(test.features)[:, 1] >= cut
+    return alarms
 
 
-def perfect_observer(machines: Machines, windows: Windows, particles: int, seed: int) -> Figures:
-    """Return the particle filter's figures, its cut chosen in hindsight."""
+def perfect_observer(machines: Machines, windows: Windows, particles: int, seed: int) -> Bools:
+    """Decide by the particle filter, its cut chosen in hindsight."""
     said = np.empty((len(machines.lives), len(machines.lives[0].load)))
     for name in CLASSES:
         own = [i for i, life in enumerate(machines.lives) if life.cls.name == name]
         lives = [machines.lives[i] for i in own]
-        said[own] = observe(lives, machines.delivered[own], particles=particles, seed=seed)
+        said[own] = observe(lives, machines.true[own], particles=particles, seed=seed)
     score = said[windows.machine, windows.end]
     _, cut = best_cut(score, windows.label)
-    return decisions(windows.label, score >= cut)
+    alarms: Bools = score >= cut
+    return alarms
 
 
 def logistic() -> Classifier:
@@ -162,7 +176,11 @@ def boosted(seed: int) -> Classifier:
 
 def mean_figures(many: Sequence[Figures]) -> Figures:
     """Return the mean of each figure."""
-    return {name: float(np.mean([one[name] for one in many])) for name in many[0]}
+    found = {}
+    for name in many[0]:
+        values = [one[name] for one in many if not isnan(one[name])]
+        found[name] = float(np.mean(values)) if values else nan
+    return found
 
 
 def _column(windows: Windows, column: int, sign: float) -> Floats:
@@ -173,10 +191,11 @@ def _about(machines: Machines, windows: Windows) -> Figures:
     events = [e for life in machines.lives for e in life.events if e.kind == "failure"]
     hours = float(sum(life.running.sum() for life in machines.lives)) / 2
     return {
+        "failures": float(len(events)),
         "windows": float(len(windows.label)),
         "positives": float(windows.label.mean()),
         "hours_between_failures": hours / max(1, len(events)),
-        "sudden_share": sum(e.mode == SUDDEN for e in events) / max(1, len(events)),
+        **{f"failures_{m}": float(sum(e.mode == m for e in events)) for m in (*MODES, SUDDEN)},
     }
 
 
@@ -186,9 +205,11 @@ def _named(who: str, values: Figures) -> Figures:
 
 def _print_table(found: Mapping[str, Any]) -> None:
     columns = ("f1", "precision", "recall", "fpr", "accuracy")
-    print(f"{'':<10}" + "".join(f"{c:>10}" for c in columns))
+    modes = (*MODES, SUDDEN)
+    print(f"{'':<10}" + "".join(f"{c:>14}" for c in (*columns, *modes)))
     for who in ("always_no", "threshold", "logistic", "xgboost", "observer"):
-        print(f"{who:<10}" + "".join(f"{found[f'{who}_{c}']:>10.3f}" for c in columns))
+        values = (found[f"{who}_{c}"] for c in (*columns, *(f"recall_{mode}" for mode in modes)))
+        print(f"{who:<10}" + "".join(f"{value:>14.3f}" for value in values))
 
 
 @click.command(epilog="Example: python -m benchmarks.plant --seed 1001 --seed 1002 --json")
@@ -205,7 +226,8 @@ def main(*, quick: bool, as_json: bool, seeds: tuple[int, ...]) -> None:
             _print_table(each[-1])
     found = mean_figures(each)
     if as_json:
-        print(json.dumps({"digest": digest(), "seeds": seeds} | found))
+        plain = {name: None if isnan(value) else value for name, value in found.items()}
+        print(json.dumps({"digest": digest(), "seeds": seeds} | plain))
     elif len(seeds) > 1:
         print("\nmean")
         _print_table(found)

@@ -1,9 +1,9 @@
 """The perfect observer: a particle filter that knows the plant's process, parameters and classes.
 
-It sees the delivered sensor values, and is told what no real observer knows: the true load and
-weather up to now, and the true wear whenever a machine starts after a standstill, as if an
-inspection had measured it. So its figure is an upper bound. Sensor offsets are marginalised exactly
-(a Kalman filter per particle; Doucet et al. 2000, Rao-Blackwellised particle filtering), so
+Where a sensor value was delivered it sees the true one, and it is told what no real observer knows:
+the true load and weather up to now, and the true wear whenever a machine starts after a standstill,
+as if an inspection had measured it. So its figure is an upper bound. Sensor offsets are integrated
+out exactly (a Kalman filter per particle; Doucet et al. 2000, Rao-Blackwellised particle filter), so
 particles carry wear and onset only.
 """
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 FUTURES: Final = 16
 """Sampled load paths per prediction."""
 REFRESH: Final = 8
@@ -43,14 +44,14 @@ _NOISE_VARIANCE: Final = np.square(np.array(PROCESS.noise))
 _PERSISTENCE: Final = persistence(PROCESS.offset_memory_h)
 
 
-def observe(lives: Sequence[Life], delivered: Floats, *, particles: int, seed: int) -> Floats:
+def observe(lives: Sequence[Life], true: Floats, *, particles: int, seed: int) -> Floats:
     """Return P(fails within 48 h) before each step, for lives of one class.
 
-    `delivered` float64[N, K, 5], NaN where nothing came; the result is float64[N, K], NaN where no
+    `true` float64[N, K, 5], NaN where nothing came; the result is float64[N, K], NaN where no
     window ends.
     """
     filter_ = _Filter(lives, particles, np.random.default_rng(seed))
-    gaussian = np.moveaxis(from_units(np.moveaxis(delivered, 2, 0)), 0, 2)
+    gaussian = np.moveaxis(from_units(np.moveaxis(true, 2, 0)), 0, 2)
     return filter_.run(gaussian)
 
 
@@ -168,15 +169,23 @@ class _Filter:
         self.log_weight[n] = np.log(np.maximum(weight, 1e-300))
 
     def _redraw(self, n: int, group: Ints) -> Floats:
-        """Draw anew what no sensor has shown yet; return importance weights."""
-        ratio = np.ones(len(group))
-        for m, mode in enumerate(_MODES):
+        """Draw anew what no sensor has shown yet; return importance weights.
+
+        A part of the particles lets one of the unknown onsets come soon, each mode alike often: the
+        mixture's density is the prior's times 1 - share + share * mean(near / prior).
+        """
+        fresh = np.flatnonzero(self.state[:, n, group[0]] == FRESH)
+        if not len(fresh):
+            return np.ones(len(group))
+        chosen = self.rng.choice(fresh, len(group))
+        chosen[self.rng.random(len(group)) >= SOON_SHARE] = -1
+        odds = np.zeros(len(group))
+        for m in fresh:
             at = (m, n, group)
-            if self.state[m, n, group[0]] == FRESH:
-                onset, weight = _onsets(mode, self.wear[at], self.peak[at], self.rng)
-                self.onset[at] = onset
-                ratio *= weight
-        return ratio
+            onset, ratio = _onsets(_MODES[m], self.wear[at], self.peak[at], chosen == m, self.rng)
+            self.onset[at] = onset
+            odds += ratio / len(fresh)
+        return np.asarray(1.0 / (1.0 - SOON_SHARE + SOON_SHARE * odds))
 
     def _copy(self, n: int, to: Ints, source: Ints) -> None:
         for state in (self.wear, self.onset, self.peak, self.state, self.mean):
@@ -224,15 +233,17 @@ def _systematic(weight: Floats, rng: np.random.Generator) -> Ints:
 
 
 def _onsets(
-    mode: FailureMode, wear: Floats, peak: Floats, rng: np.random.Generator
+    mode: FailureMode, wear: Floats, peak: Floats, soon: Bools, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return onsets beyond the `peak` of wear, part of them soon, and importance weights."""
+    """Return onsets beyond the `peak` of wear, some of them soon, and near / prior density there.
+
+    Where a machine was worn further than now, no onset can come within reach: near is the prior.
+    """
     scale, shape = mode.onset_h, mode.onset_shape
     base = (peak / scale) ** shape
     onset = scale * (base + rng.exponential(size=wear.shape)) ** (1 / shape)
     room = wear + SOON_H - peak
-    soon = (rng.random(wear.shape) < SOON_SHARE) & (room > 0)
-    onset = np.where(soon, peak + room * rng.random(wear.shape), onset)
+    onset = np.where(soon & (room > 0), peak + room * rng.random(wear.shape), onset)
     prior = shape / scale * (onset / scale) ** (shape - 1) * np.exp(base - (onset / scale) ** shape)
     near = (onset < peak + room) / np.maximum(room, 1e-9)
-    return onset, np.where(room > 0, prior / ((1 - SOON_SHARE) * prior + SOON_SHARE * near), 1.0)
+    return onset, np.where(room > 0, near / np.maximum(prior, 1e-300), 1.0)

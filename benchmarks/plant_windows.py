@@ -25,33 +25,51 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """Lives, and what was `delivered` of them: float64[N, K, 5], NaN where nothing came."""
+    """Lives, and what came of them, float64[N, K, 5], NaN where nothing did.
+
+    `delivered` is what the sensors said, at the steps that the machines' clocks told; `true` is
+    what they should have said, at the steps at which the samples were taken.
+    """
 
     lives: tuple[Life, ...]
     delivered: Floats
+    true: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
     """Labelled windows of 48 samples.
 
-    `machine` and `end` (exclusive step) int64[n]; `label` bool[n]; `features` float64[n, 30].
+    `machine` and `end` (exclusive step) int64[n]; `label` bool[n]; `mode` of the failure to come,
+    object[n], empty without one; `features` float64[n, 30].
     """
 
     machine: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     label: npt.NDArray[np.bool_]
+    mode: npt.NDArray[np.str_]
     features: Floats
 
 
 def simulate_many(count: int, *, seed: int, hours: float) -> Machines:
     """Simulate machines and pass their samples through the sensor faults."""
     lives = tuple(simulate(name, seed=seed, hours=hours) for name in machine_ids(count))
-    messages = deliver(true_messages(lives), seed=seed)
-    step = (messages.time_ns - START_NS) // PERIOD_NS
-    delivered = np.full((count, len(lives[0].load), len(CHANNELS)), np.nan)
-    delivered[messages.machine, step] = messages.values
-    return Machines(lives, delivered)
+    messages, _ = deliver(true_messages(lives), seed=seed)
+    said = np.full((count, len(lives[0].load), len(CHANNELS)), np.nan)
+    true = said.copy()
+    row, channel = np.nonzero(~np.isnan(messages.values))
+    machine, told = messages.machine[row], _step(messages.time_ns[row], said.shape[1])
+    taken = _step(messages.taken_ns[row], said.shape[1])
+    said[machine, told, channel] = messages.values[row, channel]
+    true[machine, taken, channel] = np.stack([life.values for life in lives])[
+        machine, taken, channel
+    ]
+    return Machines(lives, said, true)
+
+
+def _step(time_ns: npt.NDArray[np.int64], steps: int) -> npt.NDArray[np.int64]:
+    """Return the steps that stamps fall into; a wrong clock may point beyond either end."""
+    return np.clip((time_ns - START_NS) // PERIOD_NS, 0, steps - 1)
 
 
 def labelled(machines: Machines) -> Windows:
@@ -60,15 +78,15 @@ def labelled(machines: Machines) -> Windows:
     return Windows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def future(life: Life, end: int) -> bool | None:
-    """Return whether a failure comes within the horizon; None where nobody can know.
+def future(life: Life, end: int) -> str | None:
+    """Return the mode of a failure within the horizon, '' without one, None where nobody can know.
 
     Maintenance before a failure changes the life: such a future is as unobserved as a cut-off one.
     """
     for event in life.events:
         if end <= event.step < end + HORIZON and event.kind in {"failure", "maintenance"}:
-            return True if event.kind == "failure" else None
-    return False if end + HORIZON <= len(life.load) else None
+            return event.mode if event.kind == "failure" else None
+    return "" if end + HORIZON <= len(life.load) else None
 
 
 def _of_life(index: int, life: Life, delivered: Floats) -> tuple[Any, ...]:
@@ -79,8 +97,8 @@ def _of_life(index: int, life: Life, delivered: Floats) -> tuple[Any, ...]:
     windows = np.stack([delivered[end - LENGTH : end] for end in ends])
     known &= np.mean(~np.isnan(windows), axis=(1, 2)) >= MIN_FILL
     kept = np.flatnonzero(known)
-    label = np.array([bool(futures[k]) for k in kept])
-    return np.full(len(kept), index), ends[kept], label, features(windows[kept])
+    mode = np.array([futures[k] for k in kept], dtype=np.str_)
+    return np.full(len(kept), index), ends[kept], mode != "", mode, features(windows[kept])
 
 
 def features(windows: Floats) -> Floats:

@@ -106,7 +106,11 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class FaultRates:
-    """How often sensors and links lie: shares per message or value, lengths in samples."""
+    """How often sensors and links lie: shares per message or value, lengths in samples.
+
+    `spike_share` and `drift_share` are shares of the true value; a skewed clock steps by
+    `skew_step_s` and then gains or loses `skew_rate` (s per s).
+    """
 
     silent_message: float
     silent_channel: float
@@ -116,6 +120,17 @@ class FaultRates:
     hold: float
     hold_steps: tuple[int, int]
     copy: float
+    stuck: float
+    stuck_steps: tuple[int, int]
+    spike: float
+    spike_share: tuple[float, float]
+    drift: float
+    drift_steps: tuple[int, int]
+    drift_share: tuple[float, float]
+    skew: float
+    skew_steps: tuple[int, int]
+    skew_step_s: tuple[float, float]
+    skew_rate: tuple[float, float]
 
 
 FAULT_RATES: Final = FaultRates(
@@ -127,6 +142,17 @@ FAULT_RATES: Final = FaultRates(
     hold=0.002,
     hold_steps=(2, 6),
     copy=0.01,
+    stuck=0.00008,
+    stuck_steps=(8, 49),
+    spike=0.0003,
+    spike_share=(0.2, 0.8),
+    drift=0.00002,
+    drift_steps=(96, 481),
+    drift_share=(0.02, 0.06),
+    skew=0.0002,
+    skew_steps=(24, 193),
+    skew_step_s=(60.0, 2400.0),
+    skew_rate=(0.0, 0.01),
 )
 PROCESS: Final = Process(
     load_noise=0.10,
@@ -143,7 +169,7 @@ PROCESS: Final = Process(
     noise=(0.7, 0.015, 0.05, 0.02, 0.015),
     offset=(1.0, 0.016, 0.028, 0.016, 0.016),
     offset_memory_h=300.0,
-    sudden_mean_h=20000.0,
+    sudden_mean_h=40000.0,
     maintenance_every_h=500.0,
     maintenance_spread_h=60.0,
     maintenance_h=4.0,
@@ -206,37 +232,91 @@ _CLASSES: Final = (
 _MODES: Final = (
     FailureMode(
         name="bearing_wear",
-        onset_h=560.0,
+        onset_h=1010.0,
         onset_shape=2.0,
         growth_h=110.0,
         growth_spread=0.02,
         jump_h=0.12,
         load_stress=1.0,
-        shape=(1.5, 1.0, 1.5, 1.2, 1.2),
+        shape=(1.2, 1.0, 1.2, 1.0, 1.0),
         load_power=(0.5, 1.0, 1.0, 1.0, 1.0),
         gains=MappingProxyType(
             {
-                "pump": (0.22, -0.10, 1.4, 0.22, 0.14),
-                "compressor": (0.32, 0.08, 0.9, -0.18, -0.12),
-                "fan": (-0.2, -0.15, 1.2, 0.28, 0.18),
+                "pump": (0.35, -0.15, 1.5, 0.3, 0.2),
+                "compressor": (0.45, -0.14, 1.3, -0.25, -0.2),
+                "fan": (0.3, -0.2, 1.5, 0.35, 0.25),
             },
         ),
     ),
     FailureMode(
         name="cooling_loss",
-        onset_h=700.0,
+        onset_h=1080.0,
         onset_shape=2.0,
         growth_h=110.0,
         growth_spread=0.02,
         jump_h=0.12,
         load_stress=0.7,
-        shape=(1.5, 1.2, 1.0, 1.0, 1.0),
+        shape=(1.2, 1.0, 1.0, 1.0, 1.0),
         load_power=(0.5, 1.0, 1.0, 1.0, 1.0),
         gains=MappingProxyType(
             {
-                "pump": (0.8, -0.22, -0.35, -0.14, 0.06),
-                "compressor": (0.6, 0.22, -0.3, 0.14, 0.16),
-                "fan": (0.9, -0.28, 0.15, -0.2, -0.15),
+                "pump": (1.3, -0.36, -0.5, -0.28, -0.2),
+                "compressor": (1.1, 0.36, -0.45, 0.24, 0.3),
+                "fan": (1.4, -0.4, 0.35, -0.34, -0.28),
+            },
+        ),
+    ),
+    FailureMode(
+        name="overstrain",
+        onset_h=1010.0,
+        onset_shape=2.0,
+        growth_h=110.0,
+        growth_spread=0.02,
+        jump_h=0.12,
+        load_stress=1.4,
+        shape=(1.0, 1.0, 1.0, 1.0, 1.0),
+        load_power=(0.5, 1.0, 1.0, 1.0, 1.0),
+        gains=MappingProxyType(
+            {
+                "pump": (0.3, 0.16, 0.6, 0.5, 0.45),
+                "compressor": (0.3, 0.28, 0.35, 0.45, 0.45),
+                "fan": (0.25, -0.28, 0.8, 0.55, 0.45),
+            },
+        ),
+    ),
+    FailureMode(
+        name="seal_leak",
+        onset_h=1010.0,
+        onset_shape=2.0,
+        growth_h=110.0,
+        growth_spread=0.02,
+        jump_h=0.12,
+        load_stress=0.5,
+        shape=(1.0, 1.0, 1.0, 1.0, 1.0),
+        load_power=(0.5, 1.0, 1.0, 1.0, 1.0),
+        gains=MappingProxyType(
+            {
+                "pump": (0.18, -0.5, 0.45, -0.26, -0.24),
+                "compressor": (-0.3, -0.5, 0.0, 0.2, 0.25),
+                "fan": (-0.25, -0.55, 0.2, 0.25, 0.3),
+            },
+        ),
+    ),
+    FailureMode(
+        name="drive_fault",
+        onset_h=1010.0,
+        onset_shape=2.0,
+        growth_h=110.0,
+        growth_spread=0.02,
+        jump_h=0.12,
+        load_stress=1.0,
+        shape=(1.0, 1.0, 1.0, 1.0, 1.0),
+        load_power=(0.5, 1.0, 1.0, 1.0, 1.0),
+        gains=MappingProxyType(
+            {
+                "pump": (0.5, -0.16, 0.6, -0.25, 0.5),
+                "compressor": (0.45, -0.2, 0.6, -0.35, 0.45),
+                "fan": (0.5, -0.32, 0.8, -0.45, 0.34),
             },
         ),
     ),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from foreshock_plant.feed import Feed, Sent
 from foreshock_plant.machine import START_NS, machine_ids, simulate
-from foreshock_plant.samples import HOUR_NS, Sample, samples
-from foreshock_plant.sensor_faults import deliver, true_messages
-from foreshock_plant.truth import EventLog, in_order, rfc3339, write_truth
+from foreshock_plant.samples import HOUR_NS, samples
+from foreshock_plant.sensor_faults import Faulted, deliver, true_messages
+from foreshock_plant.truth import EventLog, in_order, rfc3339, write_faults, write_truth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,9 +58,12 @@ class Plant:
         Raises:
             ForeshockError: `out` already holds a run, or publishing ended early.
         """
-        shares = [self._share(i) for i in range(len(self._brokers))]
-        feed = Feed(self._brokers, shares, self._out, self.stop)
+        used = self._brokers[: len(self._lives)]
+        shares = [self._share(i) for i in range(len(used))]
+        sent = [list(samples(share.messages)) for share in shares]
+        feed = Feed(used, sent, self._out, self.stop)
         write_truth(self._out / "truth.npz", self._lives)
+        write_faults(self._out / "faults.csv", [one for share in shares for one in share.stretches])
         feed.start(self._hours_per_s, START_NS)
         failures, until_ns = self._write_events(feed)
         return Published(
@@ -71,9 +74,9 @@ class Plant:
             out=str(self._out),
         )
 
-    def _share(self, index: int) -> list[Sample]:
+    def _share(self, index: int) -> Faulted:
         lives = self._lives[index :: len(self._brokers)]
-        return list(samples(deliver(true_messages(lives), seed=self._seed))) if lives else []
+        return deliver(true_messages(lives), seed=self._seed)
 
     def _write_events(self, feed: Feed) -> tuple[int, int]:
         """Write each event when its time comes; return (failures, the plant time reached)."""

@@ -1,8 +1,8 @@
 """Past lives as telemetry batch files, as gateways would have uploaded them.
 
-The layout is that of `foreshock_wire.recorded`, with `truth.npz` beside it. Readings stand in order
-of arrival; copies are left out, as a gateway's intake would have done, and seq counts a gateway's
-readings from 1.
+The layout is that of `foreshock_wire.recorded`, with `truth.npz` and `faults.csv` beside it. Readings
+stand in order of arrival; copies are left out, as a gateway's intake would have done, and seq counts
+a gateway's readings from 1.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from foreshock_plant.machine import Life, machine_ids, simulate
 from foreshock_plant.parameters import CHANNELS
-from foreshock_plant.sensor_faults import Messages, deliver, true_messages
-from foreshock_plant.truth import EventLog, in_order, write_truth
+from foreshock_plant.sensor_faults import Messages, Stretch, deliver, true_messages
+from foreshock_plant.truth import EventLog, in_order, write_faults, write_truth
 from foreshock_wire.batch import Readings
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.recorded import EVENTS_FILE, write_readings
@@ -58,16 +58,19 @@ def record(
         raise ForeshockError(f"{out} already holds a recording: choose another --out")
     names = machine_ids(machines, PREFIX)
     groups = [names[i :: _gateways(machines)] for i in range(_gateways(machines))]
-    lives, files, readings = [], 0, 0
+    lives: list[Life] = []
+    stretches: list[Stretch] = []
+    files = readings = 0
     for number, group in enumerate(groups, start=1):
         some = [simulate(name, seed=seed, hours=hours) for name in group]
-        messages = deliver(true_messages(some), seed=seed)
+        messages, lies = deliver(true_messages(some), seed=seed)
         kept = received(messages, epoch=f"history{seed}")
         files += write_readings(out, Gateway(SITE, f"{SITE}-{number}"), kept)
         readings += len(kept)
         lives += some
+        stretches += lies
         progress(len(group))
-    failures = _write_events(out, lives)
+    failures = _write_truth(out, lives, stretches)
     return Recorded(machines, len(groups), files, readings, failures, str(out))
 
 
@@ -93,10 +96,11 @@ def _gateways(machines: int) -> int:
     return -(-machines // MACHINES_PER_GATEWAY)
 
 
-def _write_events(out: Path, lives: Sequence[Life]) -> int:
-    """Write events.csv last: a recording without it is not whole."""
+def _write_truth(out: Path, lives: Sequence[Life], stretches: Sequence[Stretch]) -> int:
+    """Write what really happened, events.csv last: a recording without it is not whole."""
     out.mkdir(parents=True, exist_ok=True)
     write_truth(out / "truth.npz", lives)
+    write_faults(out / "faults.csv", stretches)
     rows = in_order(lives)
     with EventLog(out / EVENTS_FILE) as log:
         for machine, event in rows:

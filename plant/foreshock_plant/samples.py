@@ -10,6 +10,7 @@ import numpy as np
 
 from foreshock_plant.machine import START_NS
 from foreshock_plant.parameters import CHANNELS
+from foreshock_plant.sensor_faults import DECIMALS
 from foreshock_wire.ids import check_id
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from foreshock_plant.sensor_faults import Messages
 
 HOUR_NS: Final = 3600 * 1_000_000_000
-DECIMALS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
-"""Files about what really happened: events.csv (the work orders) and truth.npz (what nobody sees).
+"""Files about what really happened: work orders, what nobody sees, and which readings lie.
 
-events.csv has the columns of `COLUMNS`, one row per event, times in RFC 3339 UTC. truth.npz holds
+events.csv (the work orders) has the columns of `COLUMNS`, one row per event. truth.npz holds
 `machines`, `modes`, `time_ns[K]` and per machine `health[N, K]`, `severity[N, M, K]`, `load[N, K]`,
-`running[N, K]`; it reaches to the planned end, also when a live run is stopped before.
+`running[N, K]`; it reaches to the planned end, also when a live run is stopped before. faults.csv
+has the columns of `FAULT_COLUMNS`, one row per `sensor_faults.Stretch` in order of their beginning,
+and reaches as far; a size that does not exist is empty. Times are RFC 3339 UTC in both tables.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 
 from foreshock_plant.parameters import MODES
+from foreshock_plant.sensor_faults import Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from foreshock_plant.machine import Event, Life
 
 COLUMNS: Final = ("machine", "time", "kind", "mode", "detail")
+FAULT_COLUMNS: Final = ("machine", "channel", "fault", "begin", "end", "size")
 
 
 def rfc3339(time_ns: int) -> str:
@@ -87,3 +92,16 @@ def write_truth(path: Path, lives: Sequence[Life]) -> None:
         load=np.stack([life.load for life in lives]).astype(np.float32),
         running=np.stack([life.running for life in lives]),
     )
+
+
+def write_faults(path: Path, stretches: Iterable[Stretch]) -> None:
+    """Write faults.csv, durably."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(FAULT_COLUMNS)
+        for one in sorted(stretches, key=Stretch.order):
+            size = "" if math.isnan(one.size) else f"{one.size:g}"
+            begin, end = rfc3339(one.begin_ns), rfc3339(one.end_ns)
+            rows.writerow((one.machine, one.channel, one.fault, begin, end, size))
+        file.flush()
+        os.fsync(file.fileno())

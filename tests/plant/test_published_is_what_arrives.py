@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
@@ -21,7 +22,8 @@ from foreshock_plant.link import BrokerAddress
 from foreshock_plant.machine import START_NS, machine_ids, simulate
 from foreshock_plant.publisher import Plant
 from foreshock_plant.samples import samples
-from foreshock_plant.sensor_faults import deliver, true_messages
+from foreshock_plant.sensor_faults import Stretch, deliver, true_messages
+from foreshock_plant.truth import rfc3339
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
@@ -67,6 +69,22 @@ def published(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "published.jsonl").read_text().splitlines()]
 
 
+def fault_rows(out: Path) -> list[tuple[str, ...]]:
+    with (out / "faults.csv").open(newline="") as file:
+        return [tuple(row) for row in csv.reader(file)][1:]
+
+
+def rows_of(stretches: tuple[Stretch, ...]) -> list[tuple[str, ...]]:
+    assert stretches
+    return [
+        (
+            *(one.machine, one.channel, one.fault, rfc3339(one.begin_ns), rfc3339(one.end_ns)),
+            "" if np.isnan(one.size) else f"{one.size:g}",
+        )
+        for one in stretches
+    ]
+
+
 def address(broker: Broker, gateway: str = "gw-1") -> BrokerAddress:
     return BrokerAddress("works", gateway, broker.host, broker.port)
 
@@ -102,7 +120,8 @@ def test_the_log_is_the_delivery_sequence_and_says_what_each_message_held(
 ) -> None:
     plant(tmp_path, address(broker)).run()
     lives = [simulate(name, seed=8, hours=60) for name in machine_ids(4)]
-    expected = [s.payload.decode() for s in samples(deliver(true_messages(lives), seed=8))]
+    delivered, stretches = deliver(true_messages(lives), seed=8)
+    expected = [s.payload.decode() for s in samples(delivered)]
     log = published(tmp_path)
     assert [line["payload"] for line in log] == expected
     for line in log:
@@ -110,6 +129,7 @@ def test_the_log_is_the_delivery_sequence_and_says_what_each_message_held(
         assert held.pop("t") == line["time_ns"]
         assert list(held) == line["channels"]
         assert line["gateway"] == "gw-1"
+    assert fault_rows(tmp_path) == rows_of(stretches)
 
 
 @pytest.mark.needs("mosquitto")
@@ -126,14 +146,16 @@ def test_a_dead_broker_holds_up_its_own_machines_only_and_nothing_is_skipped(
         thread.start()
         log = tmp_path / "out" / "published.jsonl"
         lives = [simulate(name, seed=8, hours=60) for name in machine_ids(4)[::2]]
-        share = len(deliver(true_messages(lives), seed=8))
+        share = len(deliver(true_messages(lives), seed=8).messages)
         wait_until(lambda: log.exists() and log.read_text().count('"gw-1"') == share)
         assert '"gw-2"' not in log.read_text()
         dies.start()
         thread.join(DEADLINE_S)
         assert not thread.is_alive()
     lives = [simulate(name, seed=8, hours=60) for name in machine_ids(4)]
-    assert len(published(tmp_path / "out")) == len(deliver(true_messages(lives), seed=8))
+    everything, stretches = deliver(true_messages(lives), seed=8)
+    assert len(published(tmp_path / "out")) == len(everything)
+    assert fault_rows(tmp_path / "out") == rows_of(stretches)
 
 
 def test_sigterm_ends_it_with_whole_files(broker: Broker, tmp_path: Path) -> None:

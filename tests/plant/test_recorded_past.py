@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from foreshock_plant.cli import cli
 from foreshock_plant.machine import simulate
 from foreshock_plant.recorder import record
+from foreshock_plant.sensor_faults import MAX_SKEW_NS
 from foreshock_wire.batch import Readings, decode
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.recorded import READINGS_PER_FILE
@@ -44,16 +45,50 @@ def test_each_gateways_readings_are_counted_from_one_without_holes(past: Path) -
         assert all(len(batch) <= READINGS_PER_FILE for batch in found)
 
 
-def test_each_reading_is_there_once_in_order_of_arrival_with_its_true_value(past: Path) -> None:
+def lies(past: Path) -> list[dict[str, str]]:
+    with (past / "faults.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def ns(time: str) -> int:
+    return int(datetime.fromisoformat(time).timestamp()) * 10**9
+
+
+def test_each_reading_is_there_once_in_order_of_arrival_with_its_true_value_or_a_told_lie(
+    past: Path,
+) -> None:
     batch = batches(past / "history" / "history-1")[0]
     keys = set(zip(batch.machine, batch.channel, batch.time_ns, strict=True))
     assert len(keys) == len(batch)
     assert (np.diff(batch.received_ns) >= 0).all()
     life = simulate(batch.machines[0], seed=4, hours=700)
-    own = batch.machine == 0
+    told = [row for row in lies(past) if row["machine"] == life.machine]
+    assert {"stuck", "spikes", "clock_skew"} & {row["fault"] for row in told}
+    own = np.flatnonzero(batch.machine == 0)
+    for row in told:
+        known = (batch.time_ns[own] >= ns(row["begin"]) - MAX_SKEW_NS) & (
+            batch.time_ns[own] < ns(row["end"]) + MAX_SKEW_NS
+        )
+        if row["channel"]:
+            known &= batch.channel[own] == batch.channels.index(row["channel"])
+        own = own[~known]
+    assert len(own) > 1000
     step = np.searchsorted(life.time_ns, batch.time_ns[own])
     true = life.values[step, batch.channel[own]]
     np.testing.assert_allclose(batch.value[own], true, atol=6e-5, rtol=1e-6)
+
+
+def test_what_sensors_and_links_lied_about_is_told(past: Path) -> None:
+    rows = lies(past)
+    assert set(rows[0]) == {"machine", "channel", "fault", "begin", "end", "size"}
+    begins = [row["begin"] for row in rows]
+    assert begins == sorted(begins)
+    told = {"drift", "stuck", "spikes", "dead_channel", "held_back", "clock_skew"}
+    assert {row["fault"] for row in rows} == told
+    for row in rows:
+        assert ns(row["begin"]) < ns(row["end"])
+        assert bool(row["channel"]) == (row["fault"] not in {"held_back", "clock_skew"})
+        assert bool(row["size"]) == (row["fault"] != "dead_channel")
 
 
 def test_work_orders_name_machine_time_kind_and_mode(past: Path) -> None:

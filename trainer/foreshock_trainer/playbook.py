@@ -20,6 +20,19 @@ PLAYBOOK: Final[Mapping[str, str]] = MappingProxyType(
             "Check coolant flow, filter, fan and heat exchanger for fouling; clean or top up, and "
             "lower the load until the temperature is back."
         ),
+        "overstrain": (
+            "Compare torque and power with the rating: look for a throttled or blocked outlet, a "
+            "clogged filter, deposits on impeller or rotor and a heavier medium; take load off, "
+            "then inspect coupling and shaft."
+        ),
+        "seal_leak": (
+            "Look for leakage at shaft seal, glands, gaskets and flanges (soap, ultrasound or drip "
+            "tray); check seal flush and pressure, have a seal set ready, and mind what escapes."
+        ),
+        "drive_fault": (
+            "Measure the current of each phase and its spectrum, check the frequency converter's "
+            "log, belts, couplings and terminals; plan a stop to repair motor or drive."
+        ),
         "sudden": (
             "The sensors do not name a mode. Inspect the machine and the sensors that are listed "
             "first, and tell what was found: the answer trains the next model."
