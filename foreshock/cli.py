@@ -41,6 +41,9 @@ DOORS: Mapping[str, Door] = {
     "plant": Door(
         "foreshock_plant.cli:cli", "Simulate the machines that Foreshock listens to.", "demo"
     ),
+    "picture": Door(
+        "foreshock.picture.cli:picture", "Draw one machine's life and how it was judged.", "demo"
+    ),
 }
 
 

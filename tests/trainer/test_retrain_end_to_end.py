@@ -43,7 +43,7 @@ class Trained(NamedTuple):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("centre")
-    record(folder / "recorded", machines=30, hours=700, seed=3, progress=lambda _: None)
+    record(folder / "recorded", machines=45, hours=800, seed=3, progress=lambda _: None)
     ingest_folder(Lake(folder / "lake", create=True), folder / "recorded", progress=lambda _: None)
     settings = RetrainSettings(lake=str(folder / "lake"), tracking=folder / "models")
     return Trained(settings, retrain(replace(settings, promote=True)))
