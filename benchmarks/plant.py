@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
 
 Figures = dict[str, float]
+WHO: Final = ("always_no", "threshold", "logistic", "xgboost", "observer")
+BY_SEED: Final = ("positives", "hours_between_failures", *(f"{who}_f1" for who in WHO))
+"""Figures that `--json` tells for each seed beside their mean."""
 LEVELS: Final = ("mean", "last", "min", "max")
 """Window statistics that a threshold on one sensor may watch."""
 
@@ -207,7 +210,7 @@ def _print_table(found: Mapping[str, Any]) -> None:
     columns = ("f1", "precision", "recall", "fpr", "accuracy")
     modes = (*MODES, SUDDEN)
     print(f"{'':<10}" + "".join(f"{c:>14}" for c in (*columns, *modes)))
-    for who in ("always_no", "threshold", "logistic", "xgboost", "observer"):
+    for who in WHO:
         values = (found[f"{who}_{c}"] for c in (*columns, *(f"recall_{mode}" for mode in modes)))
         print(f"{who:<10}" + "".join(f"{value:>14.3f}" for value in values))
 
@@ -227,7 +230,8 @@ def main(*, quick: bool, as_json: bool, seeds: tuple[int, ...]) -> None:
     found = mean_figures(each)
     if as_json:
         plain = {name: None if isnan(value) else value for name, value in found.items()}
-        print(json.dumps({"digest": digest(), "seeds": seeds} | plain))
+        by_seed = {name: [one[name] for one in each] for name in found if name in BY_SEED}
+        print(json.dumps({"digest": digest(), "seeds": seeds, "by_seed": by_seed} | plain))
     elif len(seeds) > 1:
         print("\nmean")
         _print_table(found)

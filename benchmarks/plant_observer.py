@@ -3,8 +3,8 @@
 Where a sensor value was delivered it sees the true one, and it is told what no real observer knows:
 the true load and weather up to now, and the true wear whenever a machine starts after a standstill,
 as if an inspection had measured it. So its figure is an upper bound. Sensor offsets are integrated
-out exactly (a Kalman filter per particle; Doucet et al. 2000, Rao-Blackwellised particle filter), so
-particles carry wear and onset only.
+out exactly (a Kalman filter per particle; Doucet et al. 2000, Rao-Blackwellised particle filters);
+so particles carry wear and onset only.
 """
 
 from __future__ import annotations

@@ -71,9 +71,10 @@ def picture(
     from foreshock.picture.frame import frame_of, told  # noqa: PLC0415
     from foreshock.picture.judged import judged_life  # noqa: PLC0415
     from foreshock_fleet.registry import fetch  # noqa: PLC0415
+    from foreshock_plant.parameters import CHANNELS  # noqa: PLC0415
     from foreshock_wire.model import Model  # noqa: PLC0415
 
-    judge = Model.load(fetch(model, tracking).data)
+    judge = Model.load(fetch(model, tracking).data, available=CHANNELS)
     life = judged_life(judge, machine, seed=seed, hours=hours, lateness_s=lateness_s)
     frame = frame_of(life, failure)
     draw(life, frame, out)

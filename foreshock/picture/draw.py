@@ -121,7 +121,7 @@ def _sensor(axis: Axes, judged: JudgedLife, frame: Frame, channel: str) -> None:
         there = np.interp(time_h, true_h, judged.healthy[:, column])
         axis.fill_between(time_h, value, there, color=MOVED, alpha=0.22, lw=0, zorder=1)
         _note(axis, f"pushed the\nalarm {reason.contribution:+.1f}", MOVED)
-    axis.set_ylabel(f"{_words(channel)}\n{judged.units.get(channel, '')}", **_LABEL)
+    axis.set_ylabel(f"{_words(channel)}\n{_unit(judged, channel)}", **_LABEL)
     _limits(axis, value, healthy[_inside(true_h, frame)])
     for one in judged.stretches:
         if frame.holds(one) and one.channel in {channel, ""}:
@@ -173,12 +173,12 @@ def _health(axis: Axes, judged: JudgedLife, frame: Frame) -> None:
 
 
 def _risk(axis: Axes, judged: JudgedLife, frame: Frame) -> None:
-    time_h, risk = _broken(frame.hours(judged.end_ns), judged.probability, RISK_GAP_H)
+    time_h, risk = _broken(frame.hours(judged.played.end_ns), judged.played.probability, RISK_GAP_H)
     axis.plot(time_h, risk, color=RISK, lw=1.6, zorder=3)
     axis.fill_between(time_h, risk, color=RISK, alpha=0.12, lw=0)
     axis.set_ylim(0, 1.12)
-    axis.set_ylabel(f"told by Foreshock:\nfails within {judged.horizon_h:.0f} h", **_LABEL)
-    axis.axhline(judged.threshold, color=ALARM, lw=0.9, ls=(0, (5, 3)))
+    axis.set_ylabel(f"told by Foreshock:\nfails within {judged.spec.horizon_h:.0f} h", **_LABEL)
+    axis.axhline(judged.spec.threshold, color=ALARM, lw=0.9, ls=(0, (5, 3)))
     for episode in judged.episodes:
         cleared_ns = frame.end_ns if episode.cleared_ns is None else episode.cleared_ns
         stood_h = frame.hours(episode.raised_ns), frame.hours(cleared_ns)
@@ -283,3 +283,7 @@ def _note(axis: Axes, text: str, colour: str) -> None:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _unit(judged: JudgedLife, channel: str) -> str:
+    return next((one.unit for one in judged.spec.channels if one.id == channel), "")

@@ -106,7 +106,7 @@ def told(judged: JudgedLife, frame: Frame) -> dict[str, Any]:
         "model": alarm.model if alarm else None,
         "alarms_of_this_life": [rfc3339(one.raised_ns) for one in judged.episodes],
         "failures_of_this_life": [rfc3339(one.time_ns) for one in judged.failures],
-        "windows": len(judged.end_ns),
+        "windows": len(judged.played.end_ns),
         "sensor_faults": [
             {"fault": one.fault, "channel": one.channel, "begin": rfc3339(one.begin_ns)}
             for one in judged.stretches

@@ -50,8 +50,8 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = train()
     known = (parts.heads, parts.calibration, parts.novelty)
     life = played(Model.load(assemble(parts.spec, *known, windows=parts.windows)))
-    before = life.end_ns <= life.failures[0].time_ns
-    limit = float(life.probability[before][-1]) - 1e-4
+    before = life.played.end_ns <= life.failures[0].time_ns
+    limit = float(life.played.probability[before][-1]) - 1e-4
     spec = replace(
         parts.spec, threshold=limit, threshold_margin=float(parts.calibration.margin(limit))
     )
@@ -114,8 +114,8 @@ def test_windows_scores_and_alarms_are_those_of_the_agent_bit_for_bit(
     said = hear(tmp_path, Model.load(model_file))
     with closing(sqlite3.connect(tmp_path / "agent.db")) as db:
         rows = db.execute("SELECT time_ns, probability FROM scores ORDER BY seq").fetchall()
-    assert [end for end, _ in rows] == judged.end_ns.tolist()
-    assert [score for _, score in rows] == judged.probability.tolist()
+    assert [end for end, _ in rows] == judged.played.end_ns.tolist()
+    assert [score for _, score in rows] == judged.played.probability.tolist()
     alarms = [Alarm.from_bytes(one.payload) for one in said if one.topic.endswith("/alarm")]
     raised = [one for one in alarms if one.state is AlarmState.UNACKNOWLEDGED]
     cleared = [one.time_ns for one in alarms if one not in raised]
@@ -147,7 +147,7 @@ def test_what_is_drawn_comes_from_the_data(judged: JudgedLife) -> None:
         assert 0.0 in lines(axis, FAILED)
         assert pytest.approx(alarm_h) in lines(axis, ALARM)
     risk = np.asarray(axes[-1].get_lines()[0].get_ydata())
-    np.testing.assert_array_equal(risk[~np.isnan(risk)], judged.probability)
+    np.testing.assert_array_equal(risk[~np.isnan(risk)], judged.played.probability)
     health = np.asarray(axes[-2].get_lines()[0].get_ydata())
     on = judged.life.running
     np.testing.assert_array_equal(health[on], judged.life.health[on])
@@ -155,7 +155,7 @@ def test_what_is_drawn_comes_from_the_data(judged: JudgedLife) -> None:
         drawn = np.asarray(axis.get_lines()[0].get_ydata())
         sent = judged.messages.values[:, column]
         assert set(drawn[~np.isnan(drawn)].tolist()) <= set(sent.astype(float).tolist())
-        assert axis.get_ylabel().splitlines()[1] == judged.units[CHANNELS[column]]
+        assert axis.get_ylabel().splitlines()[1] == judged.spec.channels[column].unit
     pushed = [one.channel for one in moved(frame.warning)]
     assert pushed
     assert pushed[0] == frame.warning.alarm.reasons[0].channel
@@ -183,7 +183,7 @@ def test_the_command_writes_a_picture_and_tells_the_same_times(
     assert said["failure"] in said["failures_of_this_life"]
     assert said["alarm"] in said["alarms_of_this_life"]
     assert said["mode"] == failure.mode
-    assert said["windows"] == len(judged.end_ns)
+    assert said["windows"] == len(judged.played.end_ns)
     draw(judged, frame_of(judged, None), tmp_path / f"again.{suffix}")
     assert (tmp_path / f"again.{suffix}").read_bytes() == out.read_bytes()
 
