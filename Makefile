@@ -82,6 +82,13 @@ run_pipeline: ## Retrain once, from recorded history to the champion, in var/
 	@$(BIN)/foreshock trainer ingest --from $(VAR)/history --lake $(VAR)/lake
 	@$(BIN)/foreshock trainer retrain --lake $(VAR)/lake --tracking $(VAR)/tracking --promote $(ARGS)
 
+.PHONY: picture
+picture: ## Draw the README's picture: one machine's life, judged by the champion of make run_pipeline
+	@sh scripts/setup.sh demo
+	@[ -e $(VAR)/tracking ] || $(MAKE) run_pipeline ARGS=
+	@$(BIN)/foreshock picture --model models:/foreshock@champion --tracking $(VAR)/tracking \
+	  --machine pump-04 --seed 3 --out docs/life.png $(ARGS)
+
 .PHONY: lock
 lock: ## Write requirements/*.txt again from pyproject.toml (ARGS=--upgrade)
 	@sh scripts/setup.sh dev
