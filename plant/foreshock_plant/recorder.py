@@ -1,8 +1,8 @@
 """Past lives as telemetry batch files, as gateways would have uploaded them.
 
-The layout is that of `foreshock_wire.recorded`, with `truth.npz` and `faults.csv` beside it. Readings
-stand in order of arrival; copies are left out, as a gateway's intake would have done, and seq counts
-a gateway's readings from 1.
+The layout is that of `foreshock_wire.recorded`, with `truth.npz` and `faults.csv` beside it.
+Readings stand in order of arrival; copies are left out, as a gateway's intake would have done, and
+seq counts a gateway's readings from 1.
 """
 
 from __future__ import annotations
