@@ -194,7 +194,7 @@ def azure_rows(root: Path, *, quick: bool) -> list[Row]:
         ("telemetry, <= 24 h", telemetry, soon),
         ("+ error logs, <= 24 h", errors, soon),
         ("+ error logs + maintenance, <= 24 h", every, soon),
-        ("everything, 24 to 72 h: there is no signal", every, later),
+        ("everything, 24 to 72 h (sensors and logs say nothing before 48 h)", every, later),
     ]
     rows = []
     for name, features, label in asked[1:2] if quick else asked:

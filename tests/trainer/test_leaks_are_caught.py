@@ -159,6 +159,26 @@ def test_a_label_among_the_features_is_refused_by_name(fleet: Fleet, column: str
     assert "'repair_code'" in found[0].reason
 
 
+def test_a_sensor_in_whole_numbers_that_is_highest_near_failures_passes(fleet: Fleet) -> None:
+    end_h = fleet.rows.end_ns // HOUR_NS if fleet.rows.end_ns is not None else np.empty(0)
+    wear = np.maximum(0, end_h - HOURS + 90) / 90
+    coarse = np.round(6 * wear + np.random.default_rng(3).normal(0, 0.4, len(wear)))
+    graded = fleet.with_column(coarse)
+    assert fleet.rows.label[coarse == coarse.max()].all()
+
+    assert leaks(*graded.by_machine(), names_of(graded, "bleed")) == ()
+
+
+def test_a_code_that_names_the_outcome_is_refused_although_it_is_the_highest(fleet: Fleet) -> None:
+    label, chance = fleet.rows.label, np.random.default_rng(3)
+    other = chance.integers(0, 6, len(label))
+    coded = fleet.with_column(np.where(label & (chance.random(len(label)) < 0.4), 9, other))
+
+    found = leaks(*coded.by_machine(), names_of(coded, "code"))
+
+    assert kinds(found) == {"label among the features"}
+
+
 def test_a_column_that_is_vouched_for_may_tell_the_outcome(fleet: Fleet) -> None:
     leaking = fleet.with_column(fleet.rows.label)
     claim = replace(names_of(leaking, "error_code"), vouched={"error_code"})

@@ -34,6 +34,10 @@ PURE: Final = 0.99
 """Share of failures among the rows of one category from which it names the outcome ..."""
 PURE_SHARE: Final = 0.1
 """... when it holds this share of all failures."""
+STEPS: Final = 4
+"""A scale has at least so many values ..."""
+GRADED: Final = 0.3
+"""... and at the value beside its end at least this share are failures."""
 ENOUGH: Final = 10
 """Fewer rows, groups or failures than this prove nothing."""
 COPIES: Final = 0.01
@@ -270,7 +274,7 @@ def _category_tells(values: Floats, label: Bool) -> str:
         return ""
     held, failed = np.bincount(at), np.bincount(at, label)
     enough = (failed >= ENOUGH) & (failed >= PURE_SHARE * failures)
-    telling = enough & (failed >= PURE * held)
+    telling = enough & (failed >= PURE * held) & ~_ends_a_scale(failed / held)
     if not telling.any():
         return ""
     worst = int(np.argmax(np.where(telling, failed, 0)))
@@ -278,6 +282,23 @@ def _category_tells(values: Floats, label: Bool) -> str:
         f"= {kinds[worst]:g} in {held[worst]} rows, of which {int(failed[worst])} are failures "
         f"({failed[worst] / failures:.0%} of all)"
     )
+
+
+def _ends_a_scale(rate: Floats) -> Bool:
+    """Say which categories end a scale on which failures become common step by step.
+
+    A sensor in whole numbers (C-MAPSS's bleed enthalpy) is highest near failures only, and its
+    next value below is already a sign; the neighbour of a code that names the outcome is none.
+    """
+    return _ends_upwards(rate) | _ends_upwards(rate[::-1])[::-1]
+
+
+def _ends_upwards(rate: Floats) -> Bool:
+    below = np.flatnonzero(rate < PURE)
+    last = int(below[-1]) if len(below) else len(rate)
+    graded = len(rate) >= STEPS and last < len(rate) and rate[last] >= GRADED
+    ends: Bool = (np.arange(len(rate)) > last) & graded
+    return ends
 
 
 def _numbers_rows(values: Floats) -> str:
