@@ -18,6 +18,8 @@ from foreshock_wire.messages import (
     BlockRequest,
     Desired,
     DeviceState,
+    Envelope,
+    FileRequest,
     Gap,
     Message,
     ModelRef,
@@ -25,6 +27,7 @@ from foreshock_wire.messages import (
     RecordBatch,
     Report,
     Score,
+    Signature,
     Status,
     UpAck,
     UpRecord,
@@ -38,6 +41,7 @@ SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 NOW = 1_704_067_200_000_000_000
 REASON = Reason(channel="vibration", contribution=1.75, value=9.5, healthy=2.25, unit="mm/s")
 MODEL = ModelRef(sha256=SHA, size=1_048_577, block_bytes=131_072, name="foreshock", version="7")
+SIGNATURE = Signature(keyid=SHA, sig="00ff" * 32)
 ALARM = Alarm(
     site="north",
     gateway="gw-1",
@@ -86,6 +90,16 @@ MESSAGES: dict[str, Message] = {
     ),
     "block_request": BlockRequest(sha256=SHA, index=8),
     "desired": Desired(gateway="gw-1", counter=12, model=MODEL),
+    "desired_bound": Desired(
+        gateway="gw-1",
+        counter=13,
+        model=MODEL,
+        site="north",
+        issued_ns=NOW,
+        expires_ns=NOW + 604_800_000_000_000,
+    ),
+    "envelope": Envelope(payload='{"v":1,"gateway":"gw-1"}', signatures=(SIGNATURE,)),
+    "file_request": FileRequest(name="12.snapshot.json", index=2),
     "gap": Gap(epoch="018cc251f400", first_seq=101, last_seq=250, reason="retention"),
     "model_ref": MODEL,
     "reason": REASON,
@@ -105,7 +119,9 @@ MESSAGES: dict[str, Message] = {
         version="0.1.0",
         accounts={"received": 9_007_199_254_740_993, "stored": 10, "rejected.bad_time": 2},
     ),
+    "report_problem": Report(gateway="gw-1", problem="the directive is not signed"),
     "score": Score(machine="m1", time_ns=NOW, probability=0.125, novelty=None, model=None),
+    "signature": SIGNATURE,
     "status_birth": Status(
         site="north",
         gateway="gw-1",

@@ -20,6 +20,7 @@ def made() -> set[str]:
         topics.alarm(AT, "m1"),
         topics.alarm_command(AT, "m1"),
         topics.block(AT, SHA, 3),
+        topics.file(AT, "timestamp.json", 3),
         *(topics.uplink(AT, stream) for stream in Stream),
         *(topics.down(AT, what) for what in Down),
         *(topics.up(AT, what) for what in Up),
@@ -29,6 +30,7 @@ def made() -> set[str]:
 def test_the_topics_are_those_of_the_code() -> None:
     told = set(re.findall(r"^\| `(foreshock/\S+)` \|", DOC, flags=re.MULTILINE))
     example = {"site": "north", "gateway": "gw-1", "machine": "m1", "sha256": SHA, "index": "3"}
+    example["name"] = "timestamp.json"
     example["shard"] = str(ids.shard_of("gw-1"))
     assert {topic.format(**example) for topic in told} == made()
     assert ids.ID_PATTERN in DOC

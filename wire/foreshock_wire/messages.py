@@ -23,6 +23,7 @@ from pydantic import (
 
 from foreshock_wire.errors import InvalidIdError, MessageError
 from foreshock_wire.ids import check_id
+from foreshock_wire.signing import FILE_NAME_PATTERN
 
 
 def _checked(kind: str) -> AfterValidator:
@@ -268,11 +269,32 @@ class ModelRef(Message):
 
 
 class Desired(Message):
-    """What one gateway shall run; `counter` only ever grows."""
+    """What one gateway shall run; `counter` only ever grows.
+
+    It travels inside an `Envelope`, signed, bound to one gateway of one site and to the time
+    from `issued_ns` to `expires_ns`; without these, no gateway follows it.
+    """
 
     gateway: Id
     counter: Seq
     model: ModelRef
+    site: Site | None = None
+    issued_ns: Int64 | None = None
+    expires_ns: Int64 | None = None
+
+
+class Signature(Message):
+    """A signature in hex over `signing.signed_bytes`, and the TUF key id it is by."""
+
+    keyid: Sha256
+    sig: Annotated[str, Field(pattern=r"^([0-9a-f]{2}){1,4096}$")]
+
+
+class Envelope(Message):
+    """A signed directive: `payload` is the exact JSON text of a `Desired`, parsed once verified."""
+
+    payload: Annotated[str, Field(max_length=65_536)]
+    signatures: Annotated[tuple[Signature, ...], Field(min_length=1, max_length=16)]
 
 
 class DeviceState(StrEnum):
@@ -281,6 +303,7 @@ class DeviceState(StrEnum):
     OFFERED = "offered"
     ACCEPTED = "accepted"
     REJECTED = "rejected"
+    DEFERRED = "deferred"
     DOWNLOADING = "downloading"
     VERIFIED = "verified"
     SELF_TEST = "self_test"
@@ -289,7 +312,10 @@ class DeviceState(StrEnum):
 
 
 class Report(Message):
-    """What a gateway runs, how far it is with its directive, and its accounts."""
+    """What a gateway runs, how far it is with its directive, and its accounts.
+
+    `problem` tells why it follows no directive at all: one that cannot be verified has no counter.
+    """
 
     gateway: Id
     state: DeviceState | None = None
@@ -298,10 +324,21 @@ class Report(Message):
     model: Sha256 | None = None
     version: str = ""
     accounts: dict[str, Int64] = Field(default_factory=dict)
+    problem: str = ""
 
 
 class BlockRequest(Message):
     """A gateway asks for one block of a model file."""
 
     sha256: Sha256
+    index: Count
+
+
+class FileRequest(Message):
+    """A gateway asks for one block (`FILE_BLOCK_BYTES`) of a metadata file of the repository.
+
+    A shorter answer is the last block; an empty one to block 0 says that there is no such file.
+    """
+
+    name: Annotated[str, Field(pattern=FILE_NAME_PATTERN)]
     index: Count

@@ -15,6 +15,7 @@ PREFIX: Final = "foreshock/v1"
 _MACHINE = re.compile(rf"{PREFIX}/[^/]+/[^/]+/machines/([^/]+)/(?:score|alarm|alarm/command)")
 _UPLINK = re.compile(rf"{PREFIX}/up/([0-9]+)/([^/]+)/([^/]+)/([^/]+)")
 _BLOCK = re.compile(rf"{PREFIX}/[^/]+/[^/]+/down/block/([0-9a-f]{{64}})/(0|[1-9][0-9]{{0,8}})")
+_FILE = re.compile(rf"{PREFIX}/[^/]+/[^/]+/down/file/([a-z0-9.]{{1,48}})/(0|[1-9][0-9]{{0,8}})")
 _UP = re.compile(rf"{PREFIX}/([^/]+)/([^/]+)/up/([^/]+)")
 
 
@@ -40,6 +41,7 @@ class Up(StrEnum):
 
     REPORT = "report"
     BLOCK = "block"
+    FILE = "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,26 @@ def parse_block(topic: str) -> tuple[str, int]:
     """
     sha256, index = _parts(_BLOCK, topic, "block")
     return sha256, int(index)
+
+
+def file(at: Gateway, name: str, index: int) -> str:
+    """Cloud: one block of a metadata file on its way to a gateway; the payload is bare bytes."""
+    return f"{at.root}/down/file/{name}/{index}"
+
+
+def any_file(at: Gateway) -> str:
+    """Filter for all blocks of metadata files on their way to a gateway."""
+    return f"{at.root}/down/file/+/+"
+
+
+def parse_file(topic: str) -> tuple[str, int]:
+    """Return (name, index) of a metadata file's block topic.
+
+    Raises:
+        MessageError: the topic is not one.
+    """
+    name, index = _parts(_FILE, topic, "metadata file's")
+    return name, int(index)
 
 
 def up(at: Gateway, what: Up) -> str:
