@@ -33,6 +33,7 @@ def cli() -> None:
     Examples:
       foreshock agent run --config agent.toml
       foreshock agent status --config agent.toml
+      foreshock agent update --config agent.toml --from /media/stick
       foreshock agent sources test --config agent.toml plant/pump-1/sample '{"t": 1}'
     """  # noqa: D301 - click's paragraph mark is a real backspace
 
@@ -77,6 +78,33 @@ def status(config: Path, *, as_json: bool) -> None:
         click.echo(f"broken: {law}", err=True)
     if report["broken_laws"]:
         raise SystemExit(1)
+
+
+@cli.command()
+@CONFIG
+@JSON
+@click.option(
+    "--from",
+    "folder",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="What `foreshock fleet export` wrote: a stick.",
+)
+def update(config: Path, folder: Path, *, as_json: bool) -> None:
+    """Update the model from a folder, as over the network; the agent must not be running.
+
+    Exit codes: 0 the model that is desired runs from the next start on, 3 it does not.
+    """
+    from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
+    from foreshock_agent.update.offline import update_from  # noqa: PLC0415 - heavy
+
+    outcome = update_from(load(config), folder)
+    said = {"state": str(outcome.state), "counter": outcome.counter, "sha256": outcome.sha256}
+    why = f": {outcome.reason}" if outcome.reason else ""
+    text = f"directive {outcome.counter} is {outcome.state}{why} (model {outcome.sha256[:12]})"
+    click.echo(json.dumps(said | {"reason": outcome.reason}) if as_json else text)
+    if outcome.state != "committed":
+        raise SystemExit(3)
 
 
 def _print_status(report: dict[str, Any]) -> None:

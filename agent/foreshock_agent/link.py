@@ -130,12 +130,6 @@ class Link:
         """Whether the broker has accepted us, as far as we know."""
         return bool(self._client.is_connected())
 
-    @property
-    def peer(self) -> socket.socket | None:
-        """The connected socket, for a look at who is at the other end."""
-        found: Any = self._client.socket()
-        return found  # type: ignore[no-any-return]
-
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
         """Send if connected; return whether it was handed over (paho would queue without bound)."""
         if not self.connected:

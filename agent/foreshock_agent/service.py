@@ -16,7 +16,7 @@ from foreshock_agent.scoring import Scorer
 from foreshock_agent.sources import Sources
 from foreshock_agent.store import Store
 from foreshock_agent.update.store import ModelStore
-from foreshock_agent.update.trust import is_loopback
+from foreshock_agent.update.trust import Trust
 from foreshock_agent.update.updater import Updater
 from foreshock_agent.uplink import Uplink
 from foreshock_wire import topics
@@ -89,6 +89,7 @@ class Service:
         and before the local connection, over which its last commit acknowledges and publishes.
         """
         stack.callback(self._store.close)
+        stack.enter_context(self._models.exclusive())
         self._health.start()
         stack.callback(self._health.stop)
         self._local.start()
@@ -154,7 +155,10 @@ class Service:
     def _join_cloud(self) -> None:
         settings, at = self._settings, self._settings.at
         assert settings.cloud is not None  # noqa: S101 - the caller looked
-        filters = [topics.down(at, Down.ACK), topics.down(at, Down.DESIRED), topics.any_block(at)]
+        filters = [
+            *(topics.down(at, what) for what in (Down.ACK, Down.DESIRED)),
+            *(topics.any_block(at), topics.any_file(at)),
+        ]
         cloud = self._cloud = Link(
             settings.cloud,
             f"foreshock-{at.site}-{at.gateway}-up",
@@ -173,12 +177,14 @@ class Service:
         self._updater = Updater(
             at,
             self._models,
+            Trust(settings.metadata, settings.root_of_trust),
             channels=settings.channels,
             publish=self._publish_cloud,
             swap=self._swap,
-            trusted=lambda: is_loopback(cloud.peer),
+            now_ns=self._clock.now_ns,
             version=self._version,
             accounts=self._store.accounts.snapshot,
+            max_model_bytes=settings.update.max_model_bytes,
         )
 
     def _from_cloud(self, delivery: Delivery) -> None:
@@ -189,6 +195,8 @@ class Service:
             self._uplink.on_ack(delivery.payload)
         elif delivery.topic == topics.down(at, Down.DESIRED):
             self._updater.on_desired(delivery.payload)
+        elif topics.is_file(delivery.topic):
+            self._updater.on_file(delivery.topic, delivery.payload)
         else:
             self._updater.on_block(delivery.topic, delivery.payload)
 

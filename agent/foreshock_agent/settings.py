@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from foreshock_agent.update.trust import is_loopback_address
+from foreshock_agent.addresses import is_loopback_address
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import Id  # noqa: TC001 - pydantic reads it
 from foreshock_wire.topics import PREFIX, Gateway
@@ -157,6 +157,13 @@ class HealthSettings(_Section):
     stalled_s: Positive = 30
 
 
+class UpdateSettings(_Section):
+    """Whom to trust for updates: the fleet's root.json, which `fleet keys init` writes."""
+
+    root: Path | None = None
+    max_model_bytes: int = Field(default=64 << 20, ge=1024, le=1 << 30)
+
+
 class Settings(_Section):
     """Everything that one agent process needs to know."""
 
@@ -173,6 +180,7 @@ class Settings(_Section):
     limits: dict[Id, LimitSettings] = Field(default_factory=dict)
     uplink: UplinkSettings = UplinkSettings()
     retention: RetentionSettings = RetentionSettings()
+    update: UpdateSettings = UpdateSettings()
     health: HealthSettings = HealthSettings()
     max_message_bytes: int = Field(default=262_144, ge=64)
     max_ahead_s: NotNegative = 3600
@@ -201,6 +209,16 @@ class Settings(_Section):
     def models(self) -> Path:
         """The folder of model files."""
         return self.data_dir / "models"
+
+    @property
+    def metadata(self) -> Path:
+        """The folder of verified update metadata."""
+        return self.data_dir / "metadata"
+
+    @property
+    def root_of_trust(self) -> Path:
+        """The root metadata that this gateway was given."""
+        return self.update.root or self.data_dir / "root.json"
 
 
 def load(path: Path) -> Settings:

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 from foreshock_fleet.errors import UnknownBlockError, UnknownReleaseError
 from foreshock_wire import topics
+from foreshock_wire.signing import FILE_BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from foreshock_fleet.repository import Repository
-    from foreshock_wire.messages import BlockRequest
+    from foreshock_wire.messages import BlockRequest, FileRequest
 
 NO_SUCH_BLOCK: Final = b""
 """The answer to a request for a block that does not exist, so that a gateway need not wait."""
 
 
 class BlockService:
-    """Turns a `BlockRequest` into (topic, bytes).
+    """Turns a `BlockRequest` or a `FileRequest` into (topic, bytes).
 
     `block_bytes_of(sha256)` is the release's block size. At most `budget_bytes` may be on their
     way to the broker; a request beyond it is left unanswered, and the gateway asks again.
@@ -39,13 +40,28 @@ class BlockService:
 
     def answer(self, at: topics.Gateway, request: BlockRequest) -> tuple[str, bytes] | None:
         """Return what to publish, or None when too much is on its way already."""
+
+        def read() -> bytes:
+            size = self._block_bytes_of(request.sha256)
+            return self._repository.block(request.sha256, request.index, size)
+
+        return self._answer(topics.block(at, request.sha256, request.index), read)
+
+    def answer_file(self, at: topics.Gateway, request: FileRequest) -> tuple[str, bytes] | None:
+        """Return a block of a metadata file, or None when too much is on its way already."""
+
+        def read() -> bytes:
+            name, index = request.name, request.index
+            return self._repository.metadata_block(name, index, FILE_BLOCK_BYTES)
+
+        return self._answer(topics.file(at, request.name, request.index), read)
+
+    def _answer(self, topic: str, read: Callable[[], bytes]) -> tuple[str, bytes] | None:
         if self._pending_bytes() >= self._budget_bytes:
             self.postponed_blocks += 1
             return None
-        topic = topics.block(at, request.sha256, request.index)
         try:
-            size = self._block_bytes_of(request.sha256)
-            data = self._repository.block(request.sha256, request.index, size)
+            data = read()
         except (UnknownBlockError, UnknownReleaseError):
             self.unknown_blocks += 1
             return topic, NO_SUCH_BLOCK

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
-import json
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from foreshock_fleet.cli_common import (
+    KeyOptions,
+    actor,
+    as_json,
+    key_options,
+    online_keys,
+    opened,
+    say,
+    signed_repository,
+    state_dir,
+    tracking_dir,
+)
+from foreshock_fleet.cli_keys import keys_group
 from foreshock_fleet.errors import FleetError
+from foreshock_fleet.state import Release, now_ns
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from foreshock_fleet.rollout import Verdict
-    from foreshock_fleet.state import Device, FleetState, Release, Rollout
+    from foreshock_fleet.state import Device, FleetState, Rollout
 
 EXIT_FAILED: Final = 3
 EXIT_TIMEOUT: Final = 4
 POLL_S: Final = 0.2
-BLOCK_BYTES: Final = 131_072
-
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line.")
-state_dir = click.option(
-    "--state",
-    "directory",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The fleet's folder: state and published models.",
-)
-tracking_dir = click.option(
-    "--tracking",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of the MLflow registry (mlflow.db).",
-)
+BLOCK_BYTES: Final = 262_144
 
 
 @click.group()
@@ -46,13 +44,17 @@ def cli() -> None:
     """Publish models, roll them out to every gateway, serve predictions."""
 
 
+cli.add_command(keys_group)
+
+
 @cli.command(
     epilog="Example: foreshock fleet serve --broker 127.0.0.1:1883 --state var/fleet",
 )
 @click.option("--broker", required=True, help="The cloud broker, HOST:PORT.")
 @state_dir
+@key_options
 @as_json
-def serve(broker: str, directory: Path, *, as_json: bool) -> None:
+def serve(broker: str, directory: Path, keys: KeyOptions, *, as_json: bool) -> None:
     """Serve directives and model blocks to the gateways until stopped."""
     from foreshock_fleet.coordinator import (  # noqa: PLC0415 - only for this command
         Coordinator,
@@ -61,8 +63,10 @@ def serve(broker: str, directory: Path, *, as_json: bool) -> None:
     )
 
     where = _broker(broker)
-    with only_server(directory), _opened(directory) as state:
-        coordinator = Coordinator(where, state, repository_of(directory))
+    with only_server(directory), opened(directory) as state:
+        coordinator = Coordinator(
+            where, state, repository_of(directory), online_keys(keys, directory)
+        )
 
         def stop(_: int, __: FrameType | None) -> None:
             coordinator.stop()
@@ -70,7 +74,7 @@ def serve(broker: str, directory: Path, *, as_json: bool) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         text = f"coordinating {directory} on {broker}"
-        coordinator.run(lambda: _say(text, {"coordinating": broker}, as_json=as_json))
+        coordinator.run(lambda: say(text, {"coordinating": broker}, as_json=as_json))
 
 
 @cli.command(
@@ -80,20 +84,24 @@ def serve(broker: str, directory: Path, *, as_json: bool) -> None:
 @click.argument("model")
 @tracking_dir
 @state_dir
+@key_options
 @as_json
-def publish(model: str, tracking: Path | None, directory: Path, *, as_json: bool) -> None:
-    """Test MODEL (a file, or models:/NAME@ALIAS) and keep it for rollouts."""
-    with _opened(directory) as state:
-        release = _publish(state, model, tracking, directory)
+def publish(
+    model: str, tracking: Path | None, directory: Path, keys: KeyOptions, *, as_json: bool
+) -> None:
+    """Test MODEL (a file, or models:/NAME@ALIAS), sign it as released, and keep it for rollouts."""
+    with opened(directory) as state:
+        release = _publish(state, model, tracking, directory, keys)
     text = f"published {release.name} {release.version or '(from a file)'}, {release.sha256}"
     said = {"sha256": release.sha256, "size": release.size, "name": release.name}
-    _say(text, said | {"version": release.version}, as_json=as_json)
+    say(text, said | {"version": release.version}, as_json=as_json)
 
 
-def _publish(state: FleetState, model: str, tracking: Path | None, directory: Path) -> Release:
+def _publish(
+    state: FleetState, model: str, tracking: Path | None, directory: Path, keys: KeyOptions
+) -> Release:
     from foreshock_fleet.coordinator import repository_of  # noqa: PLC0415
     from foreshock_fleet.registry import fetch  # noqa: PLC0415
-    from foreshock_fleet.state import Release, now_ns  # noqa: PLC0415
     from foreshock_wire.model import Model  # noqa: PLC0415 - loads onnxruntime
 
     fetched = fetch(model, tracking)
@@ -110,7 +118,11 @@ def _publish(state: FleetState, model: str, tracking: Path | None, directory: Pa
         path=repository.path(sha256).name,
         published_ns=now_ns(),
     )
-    state.add_release(release, _actor())
+    custom = {"name": release.name, "version": release.version}
+    signed_repository(directory).add_target(
+        sha256, release.size, custom, online_keys(keys, directory), datetime.now(UTC)
+    )
+    state.add_release(release, actor())
     return release
 
 
@@ -127,12 +139,14 @@ def _publish(state: FleetState, model: str, tracking: Path | None, directory: Pa
 @click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="Seconds to wait.")
 @click.option("--promote", is_flag=True, help="Wait, then set the alias champion to this version.")
 @tracking_dir
+@key_options
 @as_json
 def rollout(
     release: str,
     directory: Path,
     timeout_s: float,
     tracking: Path | None,
+    keys: KeyOptions,
     *,
     wait: bool,
     promote: bool,
@@ -143,11 +157,9 @@ def rollout(
     RELEASE is a published hash, its beginning, or `latest`; or a model to publish first, as
     models:/NAME@ALIAS.
     """
-    from foreshock_fleet.state import now_ns  # noqa: PLC0415
-
-    with _opened(directory) as state:
+    with opened(directory) as state:
         if release.startswith("models:"):
-            chosen = _publish(state, release, tracking, directory)
+            chosen = _publish(state, release, tracking, directory, keys)
         else:
             chosen = state.release(release)
         if promote and not chosen.version:
@@ -155,15 +167,43 @@ def rollout(
                 f"{chosen.name} {chosen.sha256[:12]} was published from a file, so there is no "
                 "registered version to promote: publish models:/NAME@ALIAS"
             )
-        started = state.start_rollout(chosen.sha256, _actor(), now_ns())
+        started = state.start_rollout(chosen.sha256, actor(), now_ns())
         if wait or promote:
             started = _follow(state, started, timeout_s, quiet=as_json)
         promoted = promote and started.verdict.state == "complete"
         if promoted:
             _promote(state, started, tracking)
-    _say(_rollout_text(started), _rollout_json(started, promoted=promoted), as_json=as_json)
+    say(_rollout_text(started), _rollout_json(started, promoted=promoted), as_json=as_json)
     if wait or promote:
         raise SystemExit(_exit_code(started.verdict))
+
+
+@cli.command(
+    epilog="Example: foreshock fleet export /media/stick --state var/fleet; then, at the gateway: "
+    "foreshock agent update --from /media/stick --config /etc/foreshock/agent.toml",
+)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 365))
+@state_dir
+@key_options
+@as_json
+def export(folder: Path, days: int, directory: Path, keys: KeyOptions, *, as_json: bool) -> None:
+    """Write what every gateway shall run to FOLDER, a stick, signed to hold for some days."""
+    from foreshock_fleet.coordinator import repository_of  # noqa: PLC0415 - heavy
+    from foreshock_fleet.directives import DirectiveSigner  # noqa: PLC0415 - heavy
+    from foreshock_fleet.export import Exporter  # noqa: PLC0415 - heavy
+
+    signed, online = signed_repository(directory), online_keys(keys, directory)
+    exporter = Exporter(repository_of(directory), signed, online, DirectiveSigner(signed, online))
+    with opened(directory, must_exist=True) as state:
+        directives = state.directives()
+        if not directives:
+            raise FleetError("no gateway was offered anything yet: begin a rollout first")
+        exporter.export(folder, directives, datetime.now(UTC), days)
+        detail = {"gateways": len(directives), "days": days}
+        state.note(actor(), "repository exported", detail, now_ns())
+    text = f"{folder} updates {len(directives)} gateways within the next {days} days"
+    say(text, {"folder": str(folder), **detail}, as_json=as_json)
 
 
 @cli.command(epilog="Example: foreshock fleet status --state var/fleet --json")
@@ -171,7 +211,7 @@ def rollout(
 @as_json
 def status(directory: Path, *, as_json: bool) -> None:
     """Show what every gateway runs, and how the newest rollout stands."""
-    with _opened(directory, must_exist=True) as state:
+    with opened(directory, must_exist=True) as state:
         newest, devices = state.rollout(), state.devices()
     lines = [_device_text(device) for device in devices] or ["no gateway has reported yet"]
     lines.append(_rollout_text(newest) if newest else "no rollout yet")
@@ -179,7 +219,7 @@ def status(directory: Path, *, as_json: bool) -> None:
         "gateways": [_device_json(device) for device in devices],
         "rollout": _rollout_json(newest) if newest else None,
     }
-    _say("\n".join(lines), said, as_json=as_json)
+    say("\n".join(lines), said, as_json=as_json)
 
 
 @cli.command(
@@ -200,7 +240,7 @@ def api(model: str, tracking: Path | None, port: int, *, as_json: bool) -> None:
     loaded.self_test()
 
     def ready(url: str) -> None:
-        _say(f"serving {url}", {"url": url, "sha256": loaded.sha256}, as_json=as_json)
+        say(f"serving {url}", {"url": url, "sha256": loaded.sha256}, as_json=as_json)
 
     serve_http(loaded, port, ready)
 
@@ -222,30 +262,17 @@ def _follow(state: FleetState, rollout: Rollout, timeout_s: float, *, quiet: boo
 
 def _promote(state: FleetState, rollout: Rollout, tracking: Path | None) -> None:
     from foreshock_fleet.registry import promote as set_champion  # noqa: PLC0415
-    from foreshock_fleet.state import now_ns  # noqa: PLC0415
 
     release = rollout.release
     set_champion(release.name, release.version, tracking)
     detail = {"name": release.name, "version": release.version, "rollout": rollout.number}
-    state.note(_actor(), "champion promoted", detail, now_ns())
+    state.note(actor(), "champion promoted", detail, now_ns())
 
 
 def _exit_code(verdict: Verdict) -> int:
     if verdict.failed:
         return EXIT_FAILED
     return EXIT_TIMEOUT if verdict.silent or verdict.working else 0
-
-
-@contextlib.contextmanager
-def _opened(directory: Path, *, must_exist: bool = False) -> Any:  # noqa: ANN401 - see open_state
-    from foreshock_fleet.state import open_state  # noqa: PLC0415
-
-    if must_exist and not (directory / "fleet.db").exists():
-        raise FleetError(
-            f"{directory} holds no fleet: `foreshock fleet serve --state {directory}` makes one"
-        )
-    with contextlib.closing(open_state(directory)) as state:
-        yield state
 
 
 def _broker(text: str) -> Any:  # noqa: ANN401 - coordinator.Broker, imported here only
@@ -257,19 +284,8 @@ def _broker(text: str) -> Any:  # noqa: ANN401 - coordinator.Broker, imported he
     return Broker(host.strip("[]"), int(port))
 
 
-def _actor() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown user"
-
-
 def _on_terminal() -> bool:
     return sys.stdout.isatty()
-
-
-def _say(text: str, said: dict[str, Any], *, as_json: bool) -> None:
-    click.echo(json.dumps(said) if as_json else text)
 
 
 def _progress_text(rollout: Rollout) -> str:
@@ -309,7 +325,9 @@ def _device_text(device: Device) -> str:
     model = device.model[:12] if device.model else "no model"
     told = f", {device.state} {device.counter}" if device.state else ""
     why = f": {device.reason}" if device.reason else ""
-    return f"{device.at.site}/{device.at.gateway}  {model}{told}{why}  seen {_time(device)}"
+    stuck = f"; follows no directive: {device.problem}" if device.problem else ""
+    name = f"{device.at.site}/{device.at.gateway}"
+    return f"{name}  {model}{told}{why}{stuck}  seen {_time(device)}"
 
 
 def _device_json(device: Device) -> dict[str, Any]:
@@ -320,6 +338,7 @@ def _device_json(device: Device) -> dict[str, Any]:
         "state": str(device.state) if device.state else None,
         "counter": device.counter,
         "reason": device.reason,
+        "problem": device.problem,
         "version": device.version,
         "last_seen": _time(device),
         "accounts": dict(device.accounts),

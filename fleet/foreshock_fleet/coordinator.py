@@ -6,31 +6,35 @@ touches the state. It also sees the rollouts that the command line wrote there.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import queue
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from foreshock_fleet.blocks import BlockService
+from foreshock_fleet.directives import DirectiveSigner
 from foreshock_fleet.errors import StateError
+from foreshock_fleet.files import locked
 from foreshock_fleet.repository import Repository
-from foreshock_fleet.state import now_ns
+from foreshock_fleet.signed import SignedRepository
+from foreshock_fleet.state import COORDINATOR, now_ns
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError, MessageError
-from foreshock_wire.messages import BlockRequest, Report
+from foreshock_wire.messages import BlockRequest, FileRequest, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from foreshock_fleet.keys import KeyFolder
     from foreshock_fleet.state import Directive, FleetState
 
 log = logging.getLogger(__name__)
@@ -61,13 +65,17 @@ _CONNECTED: Final = object()
 class Coordinator:
     """Serves one fleet on one broker until `stop`; `counts` says what it met on the way."""
 
-    def __init__(self, broker: Broker, state: FleetState, repository: Repository) -> None:
-        self._broker, self._state = broker, state
+    def __init__(
+        self, broker: Broker, state: FleetState, repository: Repository, keys: KeyFolder
+    ) -> None:
+        self._broker, self._state, self._keys = broker, state, keys
+        self._signed = SignedRepository(repository)
+        self._signer = DirectiveSigner(self._signed, keys)
         self._blocks = BlockService(repository, lambda sha: state.release(sha).block_bytes)
         self._inbox: queue.Queue[_Message | object] = queue.Queue(INBOX)
         self._stopping = threading.Event()
         self._offered = 0
-        self._look_at = self._offer_again_at = 0.0
+        self._look_at = self._offer_again_at = self._renew_at = 0.0
         self._client = self._make_client()
         self.counts: Counter[str] = Counter()
 
@@ -133,6 +141,7 @@ class Coordinator:
                 self._connected(ready)
             elif isinstance(item, _Message):
                 self._take(item)
+            self._renew()
             self._offer()
         except MessageError as error:
             self.counts["refused"] += 1
@@ -153,16 +162,20 @@ class Coordinator:
     def _take(self, message: _Message) -> None:
         at, what = topics.parse_up(message.topic)
         if what is topics.Up.BLOCK:
-            self._send_block(at, BlockRequest.from_bytes(message.payload))
-            return
+            self._send(self._blocks.answer(at, BlockRequest.from_bytes(message.payload)))
+        elif what is topics.Up.FILE:
+            self._send(self._blocks.answer_file(at, FileRequest.from_bytes(message.payload)))
+        else:
+            self._note(at, message)
+
+    def _note(self, at: topics.Gateway, message: _Message) -> None:
         report = Report.from_bytes(message.payload)
         if report.gateway != at.gateway:
             raise MessageError(f"Report: gateway {report.gateway!r} on the topic of {at.gateway!r}")
         self._state.note_report(at, report, now_ns())
         self.counts["reports"] += 1
 
-    def _send_block(self, at: topics.Gateway, request: BlockRequest) -> None:
-        answer = self._blocks.answer(at, request)
+    def _send(self, answer: tuple[str, bytes] | None) -> None:
         if answer is None or not self._client.is_connected():
             self.counts["blocks_postponed"] += 1
             return
@@ -172,6 +185,16 @@ class Coordinator:
             lambda: info.rc != mqtt.MQTT_ERR_SUCCESS or info.is_published(), len(data)
         )
         self.counts["blocks"] += 1
+
+    def _renew(self) -> None:
+        """Sign anew what will expire, and use the keys that count now: they may be rotated."""
+        now = time.monotonic()
+        if now < self._renew_at:
+            return
+        self._renew_at = now + OFFER_AGAIN_S
+        if renewed := self._signed.renew(self._keys, datetime.now(UTC)):
+            self._state.note(COORDINATOR, "metadata renewed", {"roles": renewed}, now_ns())
+        self._signer.reload()
 
     def _offer(self) -> None:
         """Publish the directives that are new since the last time or, at times, all open ones."""
@@ -189,7 +212,8 @@ class Coordinator:
 
     def _publish(self, directive: Directive) -> None:
         topic = topics.down(directive.at, topics.Down.DESIRED)
-        info = self._client.publish(topic, directive.desired.to_bytes(), qos=1, retain=True)
+        envelope = self._signer.sign(directive.at, directive.desired, now_ns())
+        info = self._client.publish(topic, envelope.to_bytes(), qos=1, retain=True)
         if info.rc != mqtt.MQTT_ERR_SUCCESS:
             raise StateError(f"the directive for {directive.at.gateway} waits for the connection")
         self.counts["directives"] += 1
@@ -202,11 +226,10 @@ def only_server(directory: Path) -> Iterator[None]:
     Raises:
         StateError: another process holds it.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "serve.lock").open("w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            stack.enter_context(locked(directory / "serve.lock", wait=False))
+        except BlockingIOError:
             raise StateError(
                 f"another `foreshock fleet serve` runs on {directory}: two would give every "
                 "gateway two directives"
@@ -215,5 +238,5 @@ def only_server(directory: Path) -> Iterator[None]:
 
 
 def repository_of(directory: Path) -> Repository:
-    """Return the folder of published models inside a fleet's folder."""
-    return Repository(directory / "models")
+    """Return the signed repository inside a fleet's folder."""
+    return Repository(directory / "repository")

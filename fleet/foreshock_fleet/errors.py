@@ -27,3 +27,15 @@ class RegistryError(FleetError):
 
 class StateError(FleetError):
     """The fleet's folder cannot be opened, or somebody else serves it."""
+
+
+class KeyFileError(FleetError):
+    """A key or passphrase file that cannot be used."""
+
+
+class MissingKeyError(FleetError):
+    """A role's private keys are not here."""
+
+
+class RepositoryError(FleetError):
+    """The signed repository is absent, damaged, or there already."""

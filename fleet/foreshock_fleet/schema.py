@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _META: Final = {"key": str, "value": str}
 _RELEASES: Final = {
@@ -35,6 +35,7 @@ _DEVICES: Final = {
     "model": str,
     "version": str,
     "accounts": str,
+    "problem": str,
 }
 _ROLLOUTS: Final = {
     "number": int,
@@ -76,7 +77,9 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
         _create(Database(db))
         client_id = f"foreshock-fleet-{secrets.token_hex(4)}"
         db.execute("INSERT INTO meta VALUES ('client_id', ?)", (client_id,))
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    elif version == 1:
+        db.execute("ALTER TABLE devices ADD COLUMN problem TEXT NOT NULL DEFAULT ''")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _create(db: Database) -> None:

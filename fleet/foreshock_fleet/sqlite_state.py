@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from foreshock_fleet import rollout as rules
 from foreshock_fleet.errors import NoGatewayError, StateError, UnknownReleaseError
 from foreshock_fleet.schema import migrate
-from foreshock_fleet.state import AuditEntry, Device, Directive, Release, Rollout
+from foreshock_fleet.state import COORDINATOR, AuditEntry, Device, Directive, Release, Rollout
 from foreshock_wire.messages import Desired, DeviceState, ModelRef, Report
 from foreshock_wire.topics import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-COORDINATOR: Final = "coordinator"
 
 _NEWEST_DIRECTIVES: Final = """
 SELECT d.number, d.site, d.gateway, d.counter, d.sha256, d.state,
@@ -34,11 +32,13 @@ SELECT site, gateway, counter, coalesce((
 FROM devices d
 """
 _SAW_DEVICE: Final = """
-INSERT INTO devices (site, gateway, last_seen_ns, state, counter, reason, model, version, accounts)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO devices (site, gateway, last_seen_ns, state, counter, reason, model, version, accounts,
+    problem)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (site, gateway) DO UPDATE SET last_seen_ns = excluded.last_seen_ns,
     state = excluded.state, counter = max(counter, excluded.counter), reason = excluded.reason,
-    model = excluded.model, version = excluded.version, accounts = excluded.accounts
+    model = excluded.model, version = excluded.version, accounts = excluded.accounts,
+    problem = excluded.problem
 """
 
 
@@ -200,7 +200,7 @@ class SqliteState:
             new = not db.execute(
                 "SELECT 1 FROM devices WHERE site = ? AND gateway = ?", (at.site, at.gateway)
             ).fetchone()
-            db.execute(_SAW_DEVICE, (*seen, report.model, report.version, accounts))
+            db.execute(_SAW_DEVICE, (*seen, report.model, report.version, accounts, report.problem))
             if new:
                 _audit(db, now_ns, _name(at), "gateway appeared", {"version": report.version})
             self._settle(db, at, report, now_ns)
@@ -251,8 +251,8 @@ class SqliteState:
     def devices(self) -> Sequence[Device]:
         """Return every gateway that ever reported."""
         rows = self._db.execute(
-            "SELECT site, gateway, last_seen_ns, state, counter, reason, model, version, accounts "
-            "FROM devices ORDER BY site, gateway"
+            "SELECT site, gateway, last_seen_ns, state, counter, reason, model, version, accounts, "
+            "problem FROM devices ORDER BY site, gateway"
         )
         return [_device(row) for row in rows]
 
@@ -285,10 +285,11 @@ def _audit(
 
 
 def _device(row: Any) -> Device:  # noqa: ANN401 - a row of the devices table
-    site, gateway, seen, state, counter, reason, model, version, accounts = row
+    site, gateway, seen, state, counter, reason, model, version, accounts, problem = row
     known = DeviceState(state) if state is not None else None
     at = Gateway(site, gateway)
-    return Device(at, seen, known, counter, reason, model, version, json.loads(accounts))
+    told = json.loads(accounts)
+    return Device(at, seen, known, counter, reason, model, version, told, problem)
 
 
 def _directive(row: Any) -> Directive:  # noqa: ANN401 - a row of _NEWEST_DIRECTIVES

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from foreshock_fleet.rollout import RolloutState, Standing, Verdict
     from foreshock_wire.messages import Desired, DeviceState, Report
     from foreshock_wire.topics import Gateway
+
+COORDINATOR: Final = "coordinator"
+"""Who acts in the audit trail where no person does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Device:
     model: str | None = None
     version: str = ""
     accounts: Mapping[str, int] = field(default_factory=dict)
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,9 @@ lateness_s = {lateness_s}
 [uplink]
 resend_s = 2
 
+[update]
+root = "{root}"  # the demo's own throw-away keys
+
 [retention]
 keep_delivered_h = 100000  # the summary counts every reading that this gateway ever stored
 
@@ -112,6 +115,7 @@ class Stage:
 
     def open(self, sensors: Sensors) -> None:
         """Start the brokers, then everything that listens to them; the plant is not yet on."""
+        self._make_keys()
         place, brokers = self.place, [self.cloud, *self.local.values()]
         with ThreadPoolExecutor(len(brokers)) as pool:
             list(pool.map(lambda broker: broker.start(), brokers))
@@ -122,6 +126,11 @@ class Stage:
         cloud, lake = self.cloud.address, str(place.lake)
         self.crew.start("ingest", "trainer", "ingest", "--broker", cloud, "--lake", lake)
         self.crew.start("fleet", "fleet", "serve", "--broker", cloud, "--state", str(place.fleet))
+
+    def _make_keys(self) -> None:
+        """Make signing keys for this demo alone; they go with its folder."""
+        keys = ("--root-keys", str(self.place.folder / "root-keys"), "--no-passphrase")
+        self.crew.run("keys", "fleet", "keys", "init", "--state", str(self.place.fleet), *keys)
 
     def close(self) -> None:
         """End everything."""
@@ -149,6 +158,7 @@ class Stage:
             channels=", ".join(f'"{channel}"' for channel in sensors.channels),
             local_port=self.local[at.gateway].port,
             cloud_port=self.cloud.port,
+            root=self.place.fleet / "root.json",
             lateness_s=sensors.lateness_s,
             limits="\n".join(
                 f"[limits.{channel}]\nhigh = {high}\n" for channel, high in sensors.highest.items()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from foreshock_agent.update.errors import StoreError
-from foreshock_agent.update.store import ModelStore, Outcome
+from foreshock_agent.update.store import ModelStore, Outcome, have_file
 from foreshock_wire.messages import DeviceState
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ NEW_SHA = hashlib.sha256(NEW).hexdigest()
 def put(store: ModelStore, data: bytes) -> str:
     sha = hashlib.sha256(data).hexdigest()
     store.part(sha).write_bytes(data)
-    store.adopt(store.part(sha), sha)
+    assert store.take_in(store.part(sha), sha)
     return sha
 
 
@@ -54,6 +55,33 @@ def test_a_directive_in_progress_is_not_handled(tmp_path: Path) -> None:
     store.record(Outcome(2, DeviceState.SELF_TEST, NEW_SHA))
     assert ModelStore(tmp_path).handled() == 1
     assert ModelStore(tmp_path).last_outcome() == Outcome(2, DeviceState.SELF_TEST, NEW_SHA)
+
+
+def test_a_file_of_another_hash_is_not_taken_in(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    part = store.part(NEW_SHA)
+    part.write_bytes(OLD)
+    have_file(part).write_bytes(b"marks")
+    assert store.take_in(part, NEW_SHA) is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_floor_only_grows_and_survives_a_restart(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    assert store.floor_ns == 0
+    store.raise_floor(20)
+    store.raise_floor(10)
+    commit(store, 1, OLD)
+    assert ModelStore(tmp_path).floor_ns == 20
+
+
+def test_a_state_file_from_before_there_was_a_floor_is_read(tmp_path: Path) -> None:
+    commit(ModelStore(tmp_path), 1, OLD)
+    state = json.loads((tmp_path / "state.json").read_text())
+    del state["floor_ns"]
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    store = ModelStore(tmp_path)
+    assert (store.floor_ns, store.handled()) == (0, 1)
 
 
 def test_a_damaged_model_gives_way_to_the_one_before_it(tmp_path: Path) -> None:
@@ -121,7 +149,7 @@ while True:
     data = f"model {counter}".encode() * 1000
     sha = hashlib.sha256(data).hexdigest()
     store.part(sha).write_bytes(data)
-    store.adopt(store.part(sha), sha)
+    assert store.take_in(store.part(sha), sha)
     store.record(Outcome(counter, DeviceState.SELF_TEST, sha))
     store.record(Outcome(counter, DeviceState.COMMITTED, sha))
     store.prune()

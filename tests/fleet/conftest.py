@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ import pytest
 from foreshock.brokers import Broker, MosquittoBroker
 from foreshock_converter.sample import CHANNELS as SAMPLE_CHANNELS
 from foreshock_converter.sample import tiny_model
+from foreshock_fleet.coordinator import repository_of
+from foreshock_fleet.keys import KeyFolder
+from foreshock_fleet.signed import SignedRepository
 from foreshock_fleet.state import Device, open_state
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ class Fleet:
 
     def __init__(self, folder: Path, broker: Broker) -> None:
         self.folder, self.broker = folder, broker
+        set_up_signing(folder)
         self.serving: subprocess.Popen[str] | None = None
 
     def command(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
@@ -96,6 +101,14 @@ class Fleet:
             return rollout is not None and rollout.state == "complete"
 
 
+def set_up_signing(folder: Path) -> None:
+    """What `fleet keys init` does, without a process."""
+    repository = SignedRepository(repository_of(folder))
+    root_keys, keys = KeyFolder(folder / "root-keys"), KeyFolder(folder / "keys")
+    repository.create(root_keys, keys, count=3, threshold=2, now=datetime.now(UTC))
+    (folder / "root.json").write_bytes(repository.root_bytes())
+
+
 @pytest.fixture
 def fleet(tmp_path: Path, broker: Broker) -> Iterator[Fleet]:
     one = Fleet(tmp_path / "fleet", broker)
@@ -109,7 +122,8 @@ class EdgeProcess:
     def __init__(self, broker: Broker, gateway: str, folder: Path) -> None:
         self.gateway, self.folder = gateway, folder
         script = str(Path(__file__).with_name("edge.py"))
-        where = [broker.host, str(broker.port), "north", gateway, str(folder)]
+        root = folder.parent / "fleet" / "root.json"
+        where = [broker.host, str(broker.port), "north", gateway, str(folder), str(root)]
         self._command = [sys.executable, script, *where, ",".join(CHANNELS)]
         self._child: subprocess.Popen[bytes] | None = None
 

@@ -1,4 +1,4 @@
-"""A gateway reduced to its updater: `python edge.py HOST PORT SITE GATEWAY FOLDER CHANNELS`.
+"""A gateway reduced to its updater: `python edge.py HOST PORT SITE GATEWAY FOLDER ROOT CHANNELS`.
 
 It lives until it is killed. Tests that need the whole agent start the whole agent.
 """
@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from foreshock_agent.update.fetch import Pacing
 from foreshock_agent.update.store import ModelStore
-from foreshock_agent.update.trust import is_loopback
+from foreshock_agent.update.trust import Trust
 from foreshock_agent.update.updater import Updater
 from foreshock_wire import topics
 
@@ -24,7 +24,14 @@ class Edge:
     """One updater on a real connection."""
 
     def __init__(
-        self, host: str, port: int, at: topics.Gateway, folder: Path, channels: list[str]
+        self,
+        host: str,
+        port: int,
+        at: topics.Gateway,
+        folder: Path,
+        *,
+        root: Path,
+        channels: list[str],
     ) -> None:
         self.at = at
         self.store = ModelStore(folder)
@@ -37,10 +44,10 @@ class Edge:
         self.updater = Updater(
             at,
             self.store,
+            Trust(folder / "metadata", root),
             channels=channels,
             publish=self._publish,
             swap=lambda _: None,
-            trusted=lambda: is_loopback(self.client.socket()),
             pacing=Pacing(first_s=0.5, longest_s=2.0),
         )
         self.client.reconnect_delay_set(1, 1)
@@ -61,18 +68,25 @@ class Edge:
         self.client.publish(topic, payload, qos=1)
 
     def _on_connect(self, client: mqtt.Client, *_: Any) -> None:  # noqa: ANN401
-        filters = [topics.down(self.at, topics.Down.DESIRED), topics.any_block(self.at)]
+        filters = [
+            topics.down(self.at, topics.Down.DESIRED),
+            *(topics.any_block(self.at), topics.any_file(self.at)),
+        ]
         client.subscribe([(topic, 1) for topic in filters])
         self.updater.report()
 
     def _on_message(self, _: mqtt.Client, __: Any, message: mqtt.MQTTMessage) -> None:  # noqa: ANN401
         if message.topic == topics.down(self.at, topics.Down.DESIRED):
             self.updater.on_desired(message.payload)
+        elif topics.is_file(message.topic):
+            self.updater.on_file(message.topic, message.payload)
         else:
             self.updater.on_block(message.topic, message.payload)
 
 
 if __name__ == "__main__":
-    host, port, site, gateway, folder, channels = sys.argv[1:]
-    Edge(host, int(port), topics.Gateway(site, gateway), Path(folder), channels.split(",")).start()
+    host, port, site, gateway, folder, root, channels = sys.argv[1:]
+    at = topics.Gateway(site, gateway)
+    edge = Edge(host, int(port), at, Path(folder), root=Path(root), channels=channels.split(","))
+    edge.start()
     signal.pause()

@@ -38,7 +38,7 @@ def test_the_blocks_of_a_file_are_the_file(
 def test_adding_leaves_one_file_named_by_its_hash(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "models")
     assert repository.add(DATA) == repository.add(DATA) == SHA
-    assert [path.name for path in repository.directory.iterdir()] == [f"{SHA}.onnx"]
+    assert [path.name for path in repository.targets.iterdir()] == [f"{SHA}.onnx"]
     assert repository.path(SHA).read_bytes() == DATA
 
 

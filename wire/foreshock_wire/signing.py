@@ -28,3 +28,8 @@ def signed_bytes(payload: str) -> bytes:
 def target_path(sha256: str) -> str:
     """Return the TUF target path of a model file: it is addressed by its hash alone."""
     return f"{sha256}.onnx"
+
+
+def directive_path(site: str, gateway: str) -> str:
+    """Return where a gateway's directive stands in a repository that is carried on a stick."""
+    return f"directives/{site}/{gateway}.json"

@@ -170,6 +170,11 @@ def any_file(at: Gateway) -> str:
     return f"{at.root}/down/file/+/+"
 
 
+def is_file(topic: str) -> bool:
+    """Say whether a topic is a metadata file's block."""
+    return _FILE.fullmatch(topic) is not None
+
+
 def parse_file(topic: str) -> tuple[str, int]:
     """Return (name, index) of a metadata file's block topic.
 

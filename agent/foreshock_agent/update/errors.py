@@ -10,7 +10,15 @@ class UpdateError(ForeshockError):
 
 
 class UntrustedError(UpdateError):
-    """The directive came from a place that may not update this gateway."""
+    """What came cannot be verified against this gateway's root of trust."""
+
+
+class DeferredError(UpdateError):
+    """The directive is genuine, and cannot be followed now: the time is in doubt or out."""
+
+
+class NoSuchFileError(UpdateError):
+    """The repository does not have this metadata file."""
 
 
 class FetchError(UpdateError):
@@ -27,3 +35,7 @@ class InterruptedTrialError(UpdateError):
 
 class StoreError(UpdateError):
     """The model store cannot be read or written."""
+
+
+class SwapError(UpdateError):
+    """The pipeline went back to the model before."""

@@ -6,9 +6,11 @@ leaves the state before the change or after it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +18,7 @@ from foreshock_agent.update.errors import StoreError
 from foreshock_wire.messages import DeviceState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 KEEP_OUTCOMES: Final = 32
@@ -38,11 +40,12 @@ class Outcome:
 class _State:
     current: str | None = None
     previous: str | None = None
+    floor_ns: int = 0
     outcomes: Mapping[int, Outcome] = field(default_factory=dict)
 
 
 class ModelStore:
-    """The folder `directory`: `{sha256}.onnx` files, downloads as `.part`, and `state.json`."""
+    """The folder `directory`: `{sha256}.onnx` files, downloads in progress, and `state.json`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -53,10 +56,41 @@ class ModelStore:
         except OSError as error:
             raise StoreError(f"model store {directory} cannot be opened: {error}") from None
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Be the only process that changes this store.
+
+        Raises:
+            StoreError: another one is, for example the agent itself.
+        """
+        with (self.directory / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoreError(
+                    f"another process uses {self.directory}: stop the agent first, for example "
+                    "with `systemctl stop foreshock-agent`"
+                ) from None
+            yield
+
     @property
     def current_sha256(self) -> str | None:
         """The committed model's hash."""
         return self._state.current
+
+    @property
+    def floor_ns(self) -> int:
+        """The newest signed time that was accepted here, UTC ns; it only grows."""
+        return self._state.floor_ns
+
+    def raise_floor(self, time_ns: int) -> None:
+        """Make a later floor durable; an earlier one changes nothing.
+
+        Raises:
+            StoreError: the disk refuses; nothing has changed then.
+        """
+        if time_ns > self._state.floor_ns:
+            self._write(replace(self._state, floor_ns=time_ns))
 
     def current(self) -> Path | None:
         """Return the committed model's file, verified by its hash.
@@ -88,13 +122,19 @@ class ModelStore:
         path.replace(path.with_suffix(".damaged"))
         return False
 
-    def adopt(self, part: Path, sha256: str) -> Path:
-        """Make a complete, verified `.part` the model file of its hash, durably."""
+    def take_in(self, part: Path, sha256: str) -> bool:
+        """Make a `.part` that has this hash the model file, durably; delete one that has not."""
+        if file_sha256(part) != sha256:
+            # The file first: marks alone are worth nothing.
+            part.unlink()
+            have_file(part).unlink(missing_ok=True)
+            return False
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(self.path(sha256))
         _sync_directory(self.directory)
-        return self.path(sha256)
+        have_file(part).unlink(missing_ok=True)
+        return True
 
     def install(self, data: bytes) -> str:
         """Commit a model that came with the installation, not by a directive; return its hash."""
@@ -131,7 +171,7 @@ class ModelStore:
         """Delete every file that is neither the current model nor the one before it."""
         keep = {f"{sha}.onnx" for sha in (self._state.current, self._state.previous) if sha}
         for path in self.directory.iterdir():
-            if path.suffix in {".onnx", ".part", ".temp"} and path.name not in keep:
+            if path.suffix in {".onnx", ".part", ".have", ".temp"} and path.name not in keep:
                 path.unlink(missing_ok=True)
 
     def _write(self, state: _State) -> None:
@@ -139,6 +179,7 @@ class ModelStore:
             "v": 1,
             "current": state.current,
             "previous": state.previous,
+            "floor_ns": state.floor_ns,
             "last_counter": max(state.outcomes, default=0),
             "outcomes": [asdict(one) for one in state.outcomes.values()],
         }
@@ -159,6 +200,11 @@ class ModelStore:
             return _State()
 
 
+def have_file(part: Path) -> Path:
+    """Where it stands which blocks of a growing file are here."""
+    return part.with_suffix(".have")
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hex."""
     with path.open("rb") as file:
@@ -170,7 +216,8 @@ def _parse(raw: Any) -> _State:  # noqa: ANN401 - JSON is untyped
         Outcome(int(o["counter"]), DeviceState(o["state"]), str(o["sha256"]), str(o["reason"]))
         for o in raw["outcomes"]
     )
-    return _State(raw["current"], raw["previous"], {one.counter: one for one in outcomes})
+    floor_ns = int(raw.get("floor_ns", 0))
+    return _State(raw["current"], raw["previous"], floor_ns, {one.counter: one for one in outcomes})
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -1,37 +1,68 @@
-"""Who may update this gateway, until updates are signed: a broker on this very machine."""
+"""What this gateway believes: the root it was given, and what is signed by keys that root names.
+
+Nothing that comes from outside is parsed beyond what a signature check needs before it is
+verified. The clock has no say here (see `times.py`): signatures, versions, hashes and the floor do.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-from typing import Final
+from typing import TYPE_CHECKING, Protocol
 
-UNSIGNED: Final = (
-    "updates are not signed yet: accepted from a loopback broker only, and the cloud broker of "
-    "this gateway is on another address"
-)
+from foreshock_agent.update.errors import UntrustedError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
-def is_loopback_address(address: str) -> bool:
-    """Say whether an IPv4 or IPv6 address (scope id and IPv4-mapped form allowed) is loopback."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        return ip.ipv4_mapped.is_loopback
-    return ip.is_loopback
+    from foreshock_wire.messages import Desired, Envelope, ModelRef
+
+    ReadMetadata = Callable[[str], Iterator[bytes]]
+    """Gives a metadata file's blocks, or raises `NoSuchFileError`."""
 
 
-def is_loopback(connection: object) -> bool:
-    """Say whether a connected socket's peer is this machine; a closed or absent socket is not.
+class Trusted(Protocol):
+    """One verified state of the repository."""
 
-    The peer's address is what counts, not the name in the settings: a name can be pointed
-    anywhere. A tunnel that ends on this machine looks like loopback, which signing will close.
-    """
-    try:
-        # Plain, TLS and paho's own sockets share nothing but this method; a websocket lacks it.
-        peer = connection.getpeername()  # type: ignore[attr-defined]
-    except (OSError, AttributeError):
-        return False
-    # A Unix socket's peer is a path, and cannot be elsewhere.
-    return is_loopback_address(str(peer[0])) if isinstance(peer, tuple) else True
+    def directive(self, envelope: Envelope) -> Desired:
+        """Return the directive, parsed after its signatures were verified.
+
+        Raises:
+            UntrustedError: too few of the keys that may sign directives have signed it.
+        """
+
+    def check_released(self, ref: ModelRef) -> None:
+        """Check that a model file is a signed release.
+
+        Raises:
+            UntrustedError: it is not, or its size is another.
+        """
+
+    def expires_ns(self) -> Mapping[str, int]:
+        """Return when each metadata file expires, UTC ns."""
+
+
+class Trust:
+    """The provisioned `root` file and the metadata that was verified since, kept in `directory`."""
+
+    def __init__(self, directory: Path, root: Path) -> None:
+        self._directory, self._root = directory, root
+
+    def refresh(self, read: ReadMetadata, floor_ns: int) -> Trusted:
+        """Bring the metadata up to date and verify it; what expired before the floor is refused.
+
+        Raises:
+            UntrustedError: there is no root of trust, or the repository does not verify.
+        """
+        # 0.2 s and some MiB, which a gateway pays when the first directive comes.
+        from foreshock_agent.update.tuf_client import refresh  # noqa: PLC0415
+
+        return refresh(self._directory, self._bootstrap(), read, floor_ns)
+
+    def _bootstrap(self) -> bytes:
+        try:
+            return self._root.read_bytes()
+        except OSError as error:
+            raise UntrustedError(
+                f"this gateway has no root of trust ({self._root}: {error.strerror}), so it "
+                "follows no directive: give it the fleet's root.json"
+            ) from None

@@ -1,12 +1,13 @@
-"""The update's flow: desired -> download -> verified -> self-test -> swap -> committed, reported.
+"""Follows the directives that come over the cloud broker, in a thread of its own.
 
-A thread of its own, so that scoring never waits for an update. Every transition is durable before
-it is told; a directive that came to its end is never tried again. A process that was killed in the
-middle takes the (retained) directive again and goes on from the blocks it has.
+MQTT callbacks only put messages into the inbox; the thread takes them out, asks for what is missing
+and reports. A process that was killed in the middle takes the (retained) directive again and goes
+on from the blocks it has. What is done with a directive stands in `installer.py`.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import queue
@@ -16,27 +17,23 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent.update.errors import (
-    FetchError,
-    InterruptedTrialError,
-    StoreError,
-    UntrustedError,
-    UpdateError,
-)
+from foreshock_agent.update.errors import NoSuchFileError, UntrustedError
 from foreshock_agent.update.fetch import Download, Pacing
-from foreshock_agent.update.store import TERMINAL, Outcome
-from foreshock_agent.update.trial import Limits, run_trial
-from foreshock_agent.update.trust import UNSIGNED
+from foreshock_agent.update.installer import Host, Installer, InterruptedUpdateError
 from foreshock_wire import topics
-from foreshock_wire.errors import ForeshockError, MessageError
-from foreshock_wire.messages import BlockRequest, Desired, DeviceState, Report
-from foreshock_wire.model import Model
+from foreshock_wire.errors import MessageError
+from foreshock_wire.messages import BlockRequest, Envelope, FileRequest, Report
+from foreshock_wire.signing import FILE_BLOCK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from foreshock_agent.update.store import ModelStore
+    from foreshock_agent.update.trial import Limits
+    from foreshock_agent.update.trust import Trust
     from foreshock_wire.messages import ModelRef
+    from foreshock_wire.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +42,13 @@ FIRST_BEAT_S: Final = 2.0
 LONGEST_BEAT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 5.0
 INBOX: Final = 256
+FILE_TRIES: Final = 8
+"""How often a block of metadata is asked for; the directive comes again, so this may give up."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Directive:
     payload: bytes
-    trusted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +58,17 @@ class _Block:
 
 
 @dataclass(frozen=True, slots=True)
+class _File:
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class _Wanted:
-    desired: Desired
-    trusted: bool
+    """A directive for the next turn; `counter` is 0 while no known key has signed it."""
 
-
-class _InterruptedError(Exception):
-    """Leave the update in progress without an outcome: a newer directive came, or the end."""
+    envelope: Envelope
+    counter: int
 
 
 class Updater:
@@ -74,39 +76,49 @@ class Updater:
 
     `publish(topic, payload)` sends to the cloud broker and may fail: what matters is asked or said
     again. `swap(model)` returns when the pipeline runs the model, and raises to keep the old one.
-    `trusted()` says whether the broker that speaks right now may update this gateway.
     """
 
     def __init__(
         self,
         at: topics.Gateway,
         store: ModelStore,
+        trust: Trust,
         *,
         channels: Sequence[str],
         publish: Callable[[str, bytes], None],
         swap: Callable[[Model], None],
-        trusted: Callable[[], bool],
+        now_ns: Callable[[], int] = time.time_ns,
         version: str = "",
         accounts: Callable[[], dict[str, int]] = dict,
         pacing: Pacing | None = None,
         limits: Limits | None = None,
         max_model_bytes: int = 64 << 20,
     ) -> None:
-        self._at, self._store, self._channels = at, store, tuple(channels)
-        self._publish, self._swap, self._trusted = publish, swap, trusted
+        self._at, self._store, self._publish = at, store, publish
         self._version, self._accounts = version, accounts
-        self._pacing, self._limits = pacing or Pacing(), limits or Limits()
-        self._max_model_bytes = max_model_bytes
-        self._inbox: queue.Queue[_Directive | _Block | None] = queue.Queue(INBOX)
+        self._pacing = pacing or Pacing()
+        self._inbox: queue.Queue[_Directive | _Block | _File | None] = queue.Queue(INBOX)
         self._next: _Wanted | None = None
-        self._told = store.last_outcome()
         self._busy = False
+        self._download: Download | None = None
+        self._file: tuple[str, int] | None = None
+        self._came: bytes | None = None
         self._beat_at_s, self._beat_wait_s = math.inf, FIRST_BEAT_S
         self._reconnected = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="updater", daemon=True)
         self.refused_messages = 0
         self.moved_s = time.monotonic()
+        host = Host(now_ns, swap, self._tell, self._interrupted, self._stopping.is_set)
+        self._installer = Installer(
+            at,
+            store,
+            trust,
+            host,
+            channels=channels,
+            limits=limits,
+            max_model_bytes=max_model_bytes,
+        )
 
     def start(self) -> None:
         """Begin to follow directives."""
@@ -120,12 +132,16 @@ class Updater:
             self._thread.join(STOP_TIMEOUT_S)
 
     def on_desired(self, payload: bytes | bytearray) -> None:
-        """Take a directive; call it from the MQTT callback, whose connection is judged now."""
-        self._put(_Directive(bytes(payload), self._trusted()))
+        """Take a directive; call it from the MQTT callback."""
+        self._put(_Directive(bytes(payload)))
 
     def on_block(self, topic: str, payload: bytes | bytearray) -> None:
-        """Take a block; call it from the MQTT callback."""
+        """Take a block of a model file; call it from the MQTT callback."""
         self._put(_Block(topic, bytes(payload)))
+
+    def on_file(self, topic: str, payload: bytes | bytearray) -> None:
+        """Take a block of a metadata file; call it from the MQTT callback."""
+        self._put(_File(topic, bytes(payload)))
 
     def report(self) -> None:
         """Tell the centre where this gateway is; call it at each connection to the cloud.
@@ -148,7 +164,7 @@ class Updater:
         self._tell()
 
     def _tell(self) -> None:
-        told = self._told
+        told = self._installer.outcome
         report = Report(
             gateway=self._at.gateway,
             state=told.state if told else None,
@@ -157,10 +173,11 @@ class Updater:
             model=self._store.current_sha256,
             version=self._version,
             accounts=self._accounts(),
+            problem=self._installer.problem,
         )
         self._say(topics.Up.REPORT, report.to_bytes())
 
-    def _put(self, item: _Directive | _Block | None) -> None:
+    def _put(self, item: _Directive | _Block | _File | None) -> None:
         try:
             self._inbox.put_nowait(item)
         except queue.Full:
@@ -182,7 +199,14 @@ class Updater:
                 wanted, self._next = self._next, None
                 self._follow(wanted)
 
-    def _receive(self, wait_s: float, download: Download | None = None) -> None:
+    def _follow(self, wanted: _Wanted) -> None:
+        self._busy = True
+        try:
+            self._installer.follow(wanted.envelope, self)
+        finally:
+            self._busy = False
+
+    def _receive(self, wait_s: float) -> None:
         """Take the next thing that came, waiting up to `wait_s` for it."""
         self.moved_s = time.monotonic()
         self._beat()
@@ -192,109 +216,67 @@ class Updater:
             return
         try:
             if isinstance(item, _Directive):
-                self._consider(Desired.from_bytes(item.payload), trusted=item.trusted)
-            elif isinstance(item, _Block) and download is not None:
-                download.take(*topics.parse_block(item.topic), item.payload)
+                self._consider(item.payload)
+            elif isinstance(item, _Block) and self._download is not None:
+                self._download.take(*topics.parse_block(item.topic), item.payload)
+            elif isinstance(item, _File) and topics.parse_file(item.topic) == self._file:
+                self._came = item.payload
         except MessageError as error:
             self.refused_messages += 1
             log.warning("a message about updates is ignored: %s", error)
 
-    def _consider(self, desired: Desired, *, trusted: bool) -> None:
-        """Keep a newer directive for the next turn; say again what became of a known one."""
-        if desired.gateway != self._at.gateway:
-            raise MessageError(f"Desired: it is for gateway {desired.gateway!r}")
-        known = max(
-            self._told.counter if self._told else 0,
-            self._next.desired.counter if self._next else 0,
-        )
-        if desired.counter > known or self._left_unfinished(desired):
-            self._next = _Wanted(desired, trusted)
-        else:
-            self._tell()
+    def _consider(self, payload: bytes) -> None:
+        """Keep what may be a newer directive for the next turn; say again what became of others.
 
-    def _left_unfinished(self, desired: Desired) -> bool:
-        """Whether the process before this one was killed in the middle of this directive."""
-        told = self._told
-        return (
-            not self._busy
-            and told is not None
-            and told.counter == desired.counter
-            and told.state not in TERMINAL
-        )
+        While another is in progress, only one that known keys have signed displaces it: the rest
+        waits, and is verified against the newest metadata when its turn comes.
+        """
+        try:
+            envelope = Envelope.from_bytes(payload)
+        except MessageError as error:
+            self._installer.refuse(f"the directive is not signed: {error}")
+            raise
+        desired = self._installer.known(envelope)
+        waiting = self._next.counter if self._next else 0
+        if desired is None:
+            if not waiting:
+                self._next = _Wanted(envelope, 0)
+        elif self._is_in_progress(desired.counter) or not self._installer.is_news(desired):
+            self._tell()
+        elif desired.counter > waiting:
+            self._next = _Wanted(envelope, desired.counter)
+
+    def _is_in_progress(self, counter: int) -> bool:
+        told = self._installer.outcome
+        return self._busy and told is not None and told.counter == counter
 
     def _interrupted(self) -> bool:
         """Whether to leave the update in progress: a newer directive came, or the end."""
         self.moved_s = time.monotonic()
         while not self._inbox.empty():
             self._receive(0)
-        return self._next is not None or self._stopping.is_set()
+        return self._displaced()
 
-    def _follow(self, wanted: _Wanted) -> None:
-        self._busy = True
-        try:
-            self._update(wanted)
-        except (_InterruptedError, InterruptedTrialError):
-            log.info("directive %d is left for now", wanted.desired.counter)
-        except _SwapError as error:
-            self._end(wanted.desired, DeviceState.ROLLED_BACK, str(error))
-        except (ForeshockError, OSError) as error:
-            self._end(wanted.desired, DeviceState.REJECTED, str(error))
-        except Exception as error:
-            log.exception("a bug in the update of this gateway")
-            self._end(wanted.desired, DeviceState.REJECTED, f"unexpected: {error!r}")
-        finally:
-            self._busy = False
+    def _displaced(self) -> bool:
+        return self._stopping.is_set() or (self._next is not None and self._next.counter > 0)
 
-    def _update(self, wanted: _Wanted) -> None:
-        desired = wanted.desired
-        if not wanted.trusted:
-            raise UntrustedError(UNSIGNED)
-        self._check_size(desired.model)
-        self._fetch(desired)
-        self._step(desired, DeviceState.VERIFIED)
-        self._test(desired)
-        self._exchange(desired)
-        self._tidy()
+    # The source: the centre, over MQTT -----------------------------------------------------
 
-    def _tidy(self) -> None:
-        """Remove old files; what cannot be removed is no reason to call the update a failure."""
-        try:
-            self._store.prune()
-        except OSError as error:
-            log.warning("old model files stay: %s", error)
-
-    def _check_size(self, ref: ModelRef) -> None:
-        if ref.size > self._max_model_bytes:
-            raise FetchError(
-                f"the model has {ref.size} bytes, this gateway takes at most "
-                f"{self._max_model_bytes}"
-            )
-
-    def _fetch(self, desired: Desired) -> None:
-        self._step(desired, DeviceState.DOWNLOADING)
-        ref = desired.model
-        if self._store.verified(ref.sha256):
-            return
-        part = self._store.part(ref.sha256)
+    def model(self, ref: ModelRef, part: Path) -> bool:
+        """Pull a model file, as many blocks at once as the window allows."""
         with Download(ref, part, self._pacing) as download:
-            self._pull(ref, download)
-            resumed = download.resumed
-        try:
-            download.check()
-        except FetchError:
-            if not resumed:
-                raise
-            # The old part may have been torn by a power cut: once more, from the beginning.
-            with Download(ref, part, self._pacing) as download:
+            self._download = download
+            try:
                 self._pull(ref, download)
-            download.check()
-        self._store.adopt(part, ref.sha256)
+            finally:
+                self._download = None
+            return download.resumed > 0
 
     def _pull(self, ref: ModelRef, download: Download) -> None:
         self._reconnected.clear()
         while not download.complete:
-            if self._next is not None or self._stopping.is_set():
-                raise _InterruptedError
+            if self._displaced():
+                raise InterruptedUpdateError
             if self._reconnected.is_set():
                 self._reconnected.clear()
                 download.hurry()
@@ -302,52 +284,37 @@ class Updater:
                 request = BlockRequest(sha256=ref.sha256, index=index)
                 self._say(topics.Up.BLOCK, request.to_bytes())
             wait_s = min(download.wait_s(time.monotonic()), LONGEST_WAIT_S)
-            self._receive(wait_s, download)
+            self._receive(wait_s)
 
-    def _test(self, desired: Desired) -> None:
-        self._step(desired, DeviceState.SELF_TEST)
-        path = self._store.path(desired.model.sha256)
-        run_trial(path, self._channels, self._limits, self._interrupted)
-        if self._interrupted():
-            raise _InterruptedError
+    def metadata(self, name: str) -> Iterator[bytes]:
+        """Pull a metadata file block by block; the shorter one is the last."""
+        for index in itertools.count():
+            block = self._ask(name, index)
+            if not index and not block:
+                raise NoSuchFileError(f"the centre has no {name}")
+            yield block
+            if len(block) < FILE_BLOCK_BYTES:
+                return
 
-    def _exchange(self, desired: Desired) -> None:
-        model = Model.load(self._store.path(desired.model.sha256))
-        if model.sha256 != desired.model.sha256:
-            raise FetchError("the model file changed on disk after its self-test")
-        try:
-            self._swap(model)
-        except Exception as error:
-            if self._stopping.is_set():
-                # The pipeline ends too: that says nothing about the model.
-                raise _InterruptedError from error
-            raise _SwapError(f"the pipeline did not take the model: {error}") from error
-        try:
-            self._step(desired, DeviceState.COMMITTED)
-        except StoreError as error:
-            self._swap_back()
-            raise _SwapError(f"the commit is not durable: {error}") from error
+    def _ask(self, name: str, index: int) -> bytes:
+        self._file, self._came = (name, index), None
+        for tries in range(FILE_TRIES):
+            self._say(topics.Up.FILE, FileRequest(name=name, index=index).to_bytes())
+            wait_s = min(self._pacing.first_s * 2**tries, self._pacing.longest_s)
+            until_s = time.monotonic() + wait_s * random.uniform(0.75, 1.25)  # noqa: S311
+            block = self._wait_for_file(until_s)
+            if block is not None:
+                return block
+        raise UntrustedError(f"the centre does not answer when asked for {name}")
 
-    def _swap_back(self) -> None:
-        before = self._store.current()
-        if before is not None:
-            self._swap(Model.load(before))
-
-    def _step(self, desired: Desired, state: DeviceState, reason: str = "") -> None:
-        outcome = Outcome(desired.counter, state, desired.model.sha256, reason)
-        self._store.record(outcome)
-        self._told = outcome
-        self._tell()
-
-    def _end(self, desired: Desired, state: DeviceState, reason: str) -> None:
-        log.warning("directive %d is %s: %s", desired.counter, state, reason)
-        try:
-            self._step(desired, state, reason)
-        except StoreError as error:
-            # Not durable, so it may be tried again after a restart; the centre hears it anyway.
-            self._told = Outcome(desired.counter, state, desired.model.sha256, f"{reason}; {error}")
-            self._tell()
-
-
-class _SwapError(UpdateError):
-    """The pipeline went back to the model before."""
+    def _wait_for_file(self, until_s: float) -> bytes | None:
+        self._reconnected.clear()
+        while self._came is None and (left_s := until_s - time.monotonic()) > 0:
+            if self._displaced():
+                raise InterruptedUpdateError
+            if self._reconnected.is_set():
+                return None
+            self._receive(min(left_s, LONGEST_WAIT_S))
+        if self._came is not None and len(self._came) > FILE_BLOCK_BYTES:
+            raise UntrustedError(f"a block of metadata has {len(self._came)} bytes")
+        return self._came

@@ -1,0 +1,258 @@
+"""From a signed directive to the model that runs, or a reason why not; the transport is a `Source`.
+
+verify -> admit -> fetch -> self-test -> swap -> commit. Every transition is durable before it is
+told; a directive that came to its end is never tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from foreshock_agent.clock import PLAUSIBLE_NS
+from foreshock_agent.update.errors import (
+    DeferredError,
+    FetchError,
+    InterruptedTrialError,
+    StoreError,
+    SwapError,
+    UntrustedError,
+)
+from foreshock_agent.update.store import TERMINAL, Outcome
+from foreshock_agent.update.times import Validity, admit
+from foreshock_agent.update.trial import Limits, run_trial
+from foreshock_wire.errors import ForeshockError
+from foreshock_wire.messages import DeviceState
+from foreshock_wire.model import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from foreshock_agent.update.store import ModelStore
+    from foreshock_agent.update.trust import Trust, Trusted
+    from foreshock_wire.messages import Desired, Envelope, ModelRef
+    from foreshock_wire.topics import Gateway
+
+log = logging.getLogger(__name__)
+
+
+class InterruptedUpdateError(Exception):
+    """Leave the update in progress without an outcome: something newer came, or the end."""
+
+
+class Source(Protocol):
+    """Where metadata and model files come from: the centre's broker, or a folder on a stick."""
+
+    def metadata(self, name: str) -> Iterator[bytes]:
+        """Give a metadata file's blocks.
+
+        Raises:
+            NoSuchFileError: there is no such file.
+        """
+
+    def model(self, ref: ModelRef, part: Path) -> bool:
+        """Bring a model file's bytes into `part`; return whether some were there already.
+
+        Raises:
+            FetchError: it cannot be had.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the installer needs of the process around it.
+
+    `swap(model)` returns when the pipeline runs the model, and raises to keep the old one.
+    `told()` is called after each durable transition. `interrupted()` says to leave.
+    """
+
+    now_ns: Callable[[], int]
+    swap: Callable[[Model], None]
+    told: Callable[[], None]
+    interrupted: Callable[[], bool] = lambda: False
+    ending: Callable[[], bool] = lambda: False
+
+
+class Installer:
+    """Follows directives for one gateway; `outcome` and `problem` say how far it is."""
+
+    def __init__(
+        self,
+        at: Gateway,
+        store: ModelStore,
+        trust: Trust,
+        host: Host,
+        *,
+        channels: Sequence[str],
+        limits: Limits | None = None,
+        max_model_bytes: int = 64 << 20,
+    ) -> None:
+        self._at, self._store, self._trust, self._host = at, store, trust, host
+        self._channels, self._limits = tuple(channels), limits or Limits()
+        self._max_model_bytes = max_model_bytes
+        self._trusted: Trusted | None = None
+        self.outcome = store.last_outcome()
+        self.problem = ""
+
+    def known(self, envelope: Envelope) -> Desired | None:
+        """Return the directive if the keys that were verified last have signed it."""
+        if self._trusted is None:
+            return None
+        try:
+            return self._bound(self._trusted.directive(envelope))
+        except UntrustedError:
+            return None
+
+    def is_news(self, desired: Desired) -> bool:
+        """Say whether a verified directive is to be followed: newer, or left before its end."""
+        told = self.outcome
+        if told is None or desired.counter > told.counter:
+            return True
+        return desired.counter == told.counter and told.state not in TERMINAL
+
+    def follow(self, envelope: Envelope, source: Source) -> None:
+        """Verify a directive and, if it is news, bring its model to run or tell why not."""
+        try:
+            desired = self._verified(envelope, source)
+        except (UntrustedError, FetchError) as error:
+            self.refuse(str(error))
+            return
+        except InterruptedUpdateError:
+            return
+        self.problem = ""
+        if self.is_news(desired):
+            self._try(desired, source)
+        else:
+            self._host.told()
+
+    def refuse(self, reason: str) -> None:
+        """Tell of what is no directive of ours; it has no counter, so nothing of it is kept."""
+        if reason != self.problem:
+            log.warning("a directive is not followed: %s", reason)
+        self.problem = reason
+        self._host.told()
+
+    def _verified(self, envelope: Envelope, source: Source) -> Desired:
+        floor_ns = max(self._store.floor_ns, PLAUSIBLE_NS)
+        self._trusted = self._trust.refresh(source.metadata, floor_ns)
+        return self._bound(self._trusted.directive(envelope))
+
+    def _bound(self, desired: Desired) -> Desired:
+        if (desired.site, desired.gateway) != (self._at.site, self._at.gateway):
+            raise UntrustedError(f"the directive is for {desired.site}/{desired.gateway}")
+        if desired.issued_ns is None or desired.expires_ns is None:
+            raise UntrustedError("the directive is not bound to a time")
+        return desired
+
+    def _try(self, desired: Desired, source: Source) -> None:
+        try:
+            self._admit(desired)
+            self._update(desired, source)
+        except (InterruptedUpdateError, InterruptedTrialError):
+            log.info("directive %d is left for now", desired.counter)
+        except DeferredError as error:
+            self._end(desired, DeviceState.DEFERRED, str(error))
+        except SwapError as error:
+            self._end(desired, DeviceState.ROLLED_BACK, str(error))
+        except (ForeshockError, OSError) as error:
+            self._end(desired, DeviceState.REJECTED, str(error))
+        except Exception as error:
+            log.exception("a bug in the update of this gateway")
+            self._end(desired, DeviceState.REJECTED, f"unexpected: {error!r}")
+
+    def _admit(self, desired: Desired) -> None:
+        assert self._trusted is not None  # noqa: S101 - just verified
+        assert desired.issued_ns is not None  # noqa: S101 - bound
+        assert desired.expires_ns is not None  # noqa: S101 - bound
+        expires = {"directive": desired.expires_ns, **self._trusted.expires_ns()}
+        validity = Validity(desired.issued_ns, expires)
+        self._store.raise_floor(admit(self._host.now_ns(), self._store.floor_ns, validity))
+
+    def _update(self, desired: Desired, source: Source) -> None:
+        assert self._trusted is not None  # noqa: S101 - just verified
+        self._trusted.check_released(desired.model)
+        self._check_size(desired.model)
+        self._fetch(desired, source)
+        self._step(desired, DeviceState.VERIFIED)
+        self._test(desired)
+        self._exchange(desired)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove old files; what cannot be removed is no reason to call the update a failure."""
+        try:
+            self._store.prune()
+        except OSError as error:
+            log.warning("old model files stay: %s", error)
+
+    def _check_size(self, ref: ModelRef) -> None:
+        if ref.size > self._max_model_bytes:
+            raise FetchError(
+                f"the model has {ref.size} bytes, this gateway takes at most "
+                f"{self._max_model_bytes}"
+            )
+
+    def _fetch(self, desired: Desired, source: Source) -> None:
+        self._step(desired, DeviceState.DOWNLOADING)
+        ref = desired.model
+        if self._store.verified(ref.sha256):
+            return
+        part = self._store.part(ref.sha256)
+        resumed = source.model(ref, part)
+        if not self._store.take_in(part, ref.sha256) and resumed:
+            # What was resumed may have been torn by a power cut: once more, from the beginning.
+            source.model(ref, part)
+            self._store.take_in(part, ref.sha256)
+        if not self._store.path(ref.sha256).exists():
+            raise FetchError(
+                f"the file is not the {ref.sha256[:12]} that was promised: tampered with or "
+                "damaged on the way"
+            )
+
+    def _test(self, desired: Desired) -> None:
+        self._step(desired, DeviceState.SELF_TEST)
+        path = self._store.path(desired.model.sha256)
+        run_trial(path, self._channels, self._limits, self._host.interrupted)
+        if self._host.interrupted():
+            raise InterruptedUpdateError
+
+    def _exchange(self, desired: Desired) -> None:
+        model = Model.load(self._store.path(desired.model.sha256))
+        if model.sha256 != desired.model.sha256:
+            raise FetchError("the model file changed on disk after its self-test")
+        try:
+            self._host.swap(model)
+        except Exception as error:
+            if self._host.ending():
+                # The pipeline ends too: that says nothing about the model.
+                raise InterruptedUpdateError from error
+            raise SwapError(f"the pipeline did not take the model: {error}") from error
+        try:
+            self._step(desired, DeviceState.COMMITTED)
+        except StoreError as error:
+            self._swap_back()
+            raise SwapError(f"the commit is not durable: {error}") from error
+
+    def _swap_back(self) -> None:
+        before = self._store.current()
+        if before is not None:
+            self._host.swap(Model.load(before))
+
+    def _step(self, desired: Desired, state: DeviceState, reason: str = "") -> None:
+        outcome = Outcome(desired.counter, state, desired.model.sha256, reason)
+        if outcome != self.outcome:
+            self._store.record(outcome)
+            self.outcome = outcome
+        self._host.told()
+
+    def _end(self, desired: Desired, state: DeviceState, reason: str) -> None:
+        log.warning("directive %d is %s: %s", desired.counter, state, reason)
+        try:
+            self._step(desired, state, reason)
+        except StoreError as error:
+            # Not durable, so it may be tried again after a restart; the centre hears it anyway.
+            why = f"{reason}; {error}"
+            self.outcome = Outcome(desired.counter, state, desired.model.sha256, why)
+            self._host.told()
