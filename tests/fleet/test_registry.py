@@ -17,6 +17,7 @@ from foreshock_fleet.registry import fetch
 from foreshock_fleet.state import open_state
 from foreshock_wire.messages import DeviceState, Report
 from foreshock_wire.topics import Gateway
+from tests.fleet.conftest import set_up_signing
 
 AT = Gateway("north", "gw-1")
 
@@ -51,6 +52,7 @@ def fleet(*arguments: str) -> dict[str, Any]:
 def test_a_challenger_is_published_rolled_out_and_promoted(
     registry: Path, tmp_path: Path, model_a: bytes
 ) -> None:
+    set_up_signing(tmp_path)
     state = ["--state", str(tmp_path)]
     tracking = ["--tracking", str(registry)]
     said = fleet("publish", "models:/pump@challenger", *tracking, *state)
