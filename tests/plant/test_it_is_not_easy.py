@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import plant
+from foreshock_plant.parameters import MODES
 
 pytestmark = pytest.mark.timeout(600)  # seconds of work, but minutes on a crowded computer
 
@@ -21,6 +22,14 @@ def quick() -> dict[str, float]:
 
 def test_not_even_the_perfect_observer_is_always_right(quick: dict[str, float]) -> None:
     assert 0.8 < quick["observer_f1"] <= 0.98
+
+
+def test_the_perfect_observer_is_a_bound_and_sees_every_mode(quick: dict[str, float]) -> None:
+    assert quick["observer_f1"] >= quick["xgboost_f1"]
+    for mode in MODES:
+        assert quick[f"failures_{mode}"] > 0
+        # A mode may be one failure's 24 windows here; one that the filter loses is near none.
+        assert quick[f"observer_recall_{mode}"] > 0.5
 
 
 def test_one_sensor_and_a_threshold_do_not_do(quick: dict[str, float]) -> None:
