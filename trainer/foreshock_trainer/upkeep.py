@@ -97,6 +97,9 @@ def _keep_up_table(delta: DeltaTable, name: str, today: date, keep_h: int) -> Co
             )
             counts["compacted"] += files
     counts["removed"] += len(delta.vacuum(keep_h, dry_run=False))
+    if counts.total():
+        # Whoever opens the table reads the log from the newest checkpoint on.
+        delta.create_checkpoint()
     delta.cleanup_metadata()
     return counts
 
