@@ -6,8 +6,8 @@ that arrived last in it wins. Windows of `length` slots end where the slot count
 has passed its end. A late reading (one for a slot that a due window has covered) never changes a
 window that was due before it arrived; it does stand in the later ones that hold its slot.
 
-`Windower` is the incremental form (the agent's), `windows_of` the bulk form (the trainer's):
-property tests hold them equal, bit for bit.
+`Windower` is the plain incremental form, `windows_of` the bulk form (the trainer's), and `rings` the
+form for many machines (the agent's): property tests hold all three equal, bit for bit.
 """
 
 from __future__ import annotations
@@ -77,6 +77,12 @@ class Window(NamedTuple):
     values: Float32
 
 
+def ring_rows(spec: WindowSpec) -> int:
+    """Return how many slots a machine's ring must hold: all that a window yet to come can need."""
+    waiting = -(-spec.lateness_ns // spec.period_ns)
+    return spec.length + spec.stride + waiting + 2
+
+
 class Windower:
     """One machine's windows, made as its readings come."""
 
@@ -84,9 +90,7 @@ class Windower:
 
     def __init__(self, spec: WindowSpec) -> None:
         self.spec = spec
-        waiting = -(-spec.lateness_ns // spec.period_ns)
-        rows = spec.length + spec.stride + waiting + 2
-        self._ring = np.full((rows, len(spec.channels)), np.nan, dtype=np.float32)
+        self._ring = np.full((ring_rows(spec), len(spec.channels)), np.nan, dtype=np.float32)
         self._watermark = Watermark(spec.lateness_ns)
         self._newest = -1
         self._last_end: int | None = None
