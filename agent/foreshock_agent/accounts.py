@@ -27,6 +27,9 @@ class Accounts:
             self._values[name] = self._values.get(name, 0) + count
             self._changed.add(name)
 
+    def __getitem__(self, name: str) -> int:
+        return self._values.get(name, 0)
+
     def changed(self) -> list[tuple[str, int]]:
         """Return what changed since the last call, with its new value."""
         found = [(name, self._values[name]) for name in sorted(self._changed)]

@@ -143,20 +143,17 @@ def sources_test(config: Path, topic: str, payload: str, *, as_json: bool) -> No
 def _decoded(settings: Settings, topic: str, payload: str) -> list[dict[str, Any]]:
     from foreshock_agent.clock import SystemClock  # noqa: PLC0415 - heavy
     from foreshock_agent.sources import Sources  # noqa: PLC0415 - heavy
-    from foreshock_agent.sources.base import refusal_of  # noqa: PLC0415 - heavy
 
-    found = Sources(settings.sources, settings.max_message_bytes).decode(
-        topic, payload.encode(), SystemClock().now_ns()
-    )
+    sources = Sources(settings.sources, settings.max_message_bytes)
     return [
         {
             "machine": one.machine,
             "channel": one.channel,
             "time": _rfc3339(one.time_ns),
             "value": repr(one.value),
-            "problem": refusal_of(one),
+            "problem": problem,
         }
-        for one in found
+        for one, problem in sources.show(topic, payload.encode(), SystemClock().now_ns())
     ]
 
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from foreshock_agent import chunks
 from foreshock_agent.store import connect
-from foreshock_wire.batch import Readings, Scores
+from foreshock_wire.batch import Readings, Scores, joined
 from foreshock_wire.messages import RecordBatch, UpRecord
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -35,6 +36,7 @@ class Outbox:
 
     def __init__(self, database: Path) -> None:
         self._db = connect(database, read_only=True)
+        self._open: chunks.Found | None = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -65,11 +67,41 @@ class Outbox:
     def _read(
         self, stream: Stream, number: int, epoch: str, mark: int, limit: int
     ) -> Parcel | None:
+        if stream is Stream.READINGS:
+            return self._readings(number, mark, limit)
         reader = _READERS[stream]
         rows = self._db.execute(reader.query, (number, mark, limit)).fetchall()
         if not rows:
             return None
         return Parcel(stream, epoch, rows[0][0], rows[-1][0], reader.encode(epoch, rows))
+
+    def _readings(self, number: int, mark: int, limit: int) -> Parcel | None:
+        """Return readings after a mark: chunks, joined where they are small, cut where large."""
+        parts: list[Readings] = []
+        for batch in self._after(number, mark):
+            parts.append(batch.after(mark))
+            if sum(map(len, parts)) >= limit:
+                break
+        if not parts:
+            return None
+        batch = joined(parts).head(limit) if len(parts) > 1 else parts[0].head(limit)
+        return Parcel(
+            Stream.READINGS, batch.epoch, batch.first_seq, batch.last_seq, batch.to_bytes()
+        )
+
+    def _after(self, number: int, mark: int) -> Iterator[Readings]:
+        """Yield the chunks of an epoch after a mark; the last one stays open for the next call."""
+        if (
+            self._open
+            and self._open.epoch_n == number
+            and self._open.readings.last_seq > mark >= (self._open.readings.first_seq)
+        ):
+            yield self._open.readings
+            mark = self._open.readings.last_seq
+        where = "epoch = ? AND last_seq > ? ORDER BY last_seq"
+        for chunk in chunks.find(self._db, where, (number, mark)):
+            self._open = chunk
+            yield chunk.readings
 
 
 def pending_records(db: sqlite3.Connection) -> dict[Stream, int]:
@@ -85,24 +117,6 @@ class _Reader:
 
     query: str
     encode: Callable[[str, list[tuple[Any, ...]]], bytes]
-
-
-def _readings(epoch: str, rows: list[tuple[Any, ...]]) -> bytes:
-    seq, machine, channel, time_ns, received_ns, value, flags = zip(*rows, strict=True)
-    machines, machine_index = _table(machine)
-    channels, channel_index = _table(channel)
-    return Readings(
-        epoch=epoch,
-        first_seq=seq[0],
-        machines=machines,
-        channels=channels,
-        machine=machine_index,
-        channel=channel_index,
-        time_ns=np.array(time_ns, np.int64),
-        received_ns=np.array(received_ns, np.int64),
-        value=np.array(value, np.float32),
-        flags=np.array(flags, np.uint8),
-    ).to_bytes()
 
 
 def _scores(epoch: str, rows: list[tuple[Any, ...]]) -> bytes:
@@ -140,10 +154,6 @@ _READERS: Final = {
             "seq, machine, model, time_ns, scored_ns, probability, novelty", "scores WHERE true"
         ),
         _scores,
-    ),
-    Stream.READINGS: _Reader(
-        _after("seq, machine, channel, time_ns, received_ns, value, flags", "readings WHERE true"),
-        _readings,
     ),
 }
 

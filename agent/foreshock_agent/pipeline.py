@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import logging
 import math
-import queue
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent.clock import is_trusted
+from foreshock_agent.inbox import Inbox
 from foreshock_agent.intake import IntakeIdentity
 from foreshock_agent.judge import Judge
 from foreshock_agent.link import Delivery
 from foreshock_agent.machines import Machines
+from foreshock_agent.reception import Reception
 from foreshock_agent.scoring import RULE, SECOND_NS
-from foreshock_agent.sources.base import RejectedMessageError, refusal_of
 from foreshock_agent.store import ScoreRow
-from foreshock_rules.readings import Rejected, is_future
 from foreshock_wire import topics
-from foreshock_wire.batch import FLAG_FUTURE, FLAG_LATE
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmCommand
 from foreshock_wire.messages import Score as ScoreMessage
@@ -39,16 +36,12 @@ if TYPE_CHECKING:
     from foreshock_agent.settings import Settings
     from foreshock_agent.sources import Sources
     from foreshock_agent.store import Store
-    from foreshock_rules.readings import Reading
     from foreshock_wire.messages import Alarm
     from foreshock_wire.model import Model
 
 log = logging.getLogger(__name__)
 
-QUEUE_LIMIT: Final = 20_000
-MICRO_BATCH: Final = 500
 TRIM_EVERY_S: Final = 60.0
-POST_RETRY_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +112,17 @@ class Pipeline:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._sources = sources
         self._scorer = scorer
         self._clock = clock
         self._outside = outside
-        self._queue: queue.Queue[Item] = queue.Queue(QUEUE_LIMIT)
-        self._ended = threading.Event()
+        self._inbox: Inbox[Item] = Inbox(_size)
         self._identity = IntakeIdentity(store.intake())
         self._judge = Judge(settings.at, store, scorer)
-        self._machines = Machines(scorer.window_spec, store)
+        self._machines = Machines(scorer.window_spec, store, sources.tracks)
+        self._reception = Reception(
+            sources, store, self._machines, self._identity, settings.max_ahead_s
+        )
+        self._gathered: list[Delivery] = []
         self._due: list[Due] = []
         self._unacked: list[Delivery] = []
         self._outgoing: list[Outgoing] = []
@@ -135,27 +130,22 @@ class Pipeline:
         self._last_commit_s = self._last_trim_s = clock.monotonic_s()
         self.moved_s = clock.monotonic_s()
 
-    def post(self, item: Item) -> None:
-        """Hand something to the pipeline's thread; blocks while the queue is full.
+    def post(self, *items: Item) -> None:
+        """Hand something to the pipeline's thread; blocks while the inbox is full.
 
         Once the pipeline has ended it is dropped: nothing of it was acknowledged to anyone.
         """
-        while not self._ended.is_set():
-            try:
-                self._queue.put(item, timeout=POST_RETRY_S)
-            except queue.Full:
-                continue
-            return
+        self._inbox.post(items)
 
     @property
     def ended(self) -> bool:
         """Whether the thread is gone, in order or by an error."""
-        return self._ended.is_set()
+        return self._inbox.closed
 
     @property
     def waiting(self) -> int:
-        """Number of items in the queue."""
-        return self._queue.qsize()
+        """Number of items in the inbox."""
+        return len(self._inbox)
 
     @property
     def machines(self) -> int:
@@ -166,105 +156,44 @@ class Pipeline:
         """Work until `stopping` is set, then commit what is open."""
         try:
             while not stopping.is_set():
-                self.step(self._take(timeout_s=0.05))
+                self.step(self._inbox.take(timeout_s=0.05))
             self._commit()
         finally:
-            self._ended.set()
+            self._inbox.close()
 
     def step(self, items: Sequence[Item]) -> None:
         """One round: take items, score what became due, commit when it is time."""
         for item in items:
             self._handle(item)
+        self._take_in()
         self._score_due()
         if self._must_commit():
             self._commit()
         self.moved_s = self._clock.monotonic_s()
 
-    def _take(self, timeout_s: float) -> list[Item]:
-        items: list[Item] = []
-        try:
-            items.append(self._queue.get(timeout=timeout_s))
-            while len(items) < MICRO_BATCH:
-                items.append(self._queue.get_nowait())
-        except queue.Empty:
-            pass
-        return items
-
     def _handle(self, item: Item) -> None:
+        """Gather sensor messages, which are taken together; all else is done in its turn."""
+        self._dirty = True
+        if isinstance(item, Delivery):
+            self._unacked.append(item)
+            if not item.topic.startswith(topics.PREFIX):
+                self._gathered.append(item)
+                return
+        self._take_in()
         match item:
             case Delivery():
-                self._unacked.append(item)
-                self._take_in(item)
+                self._command(item)
             case LakeAcked(epoch, stream, seq):
                 self._store.acked(epoch, stream, seq)
             case SwapModel():
                 self._swap(item)
             case SessionBegan(session_present):
                 self._greet(session_present=session_present)
-        self._dirty = True
 
-    def _take_in(self, message: Delivery) -> None:
-        if message.topic.startswith(topics.PREFIX):
-            self._command(message)
-            return
-        count = self._store.accounts.add
-        count("messages.received")
-        if self._is_redelivered(message):
-            count("messages.duplicate")
-            return
-        received_ns = self._clock.now_ns()
-        try:
-            readings = self._sources.decode(message.topic, message.payload, received_ns)
-        except RejectedMessageError as error:
-            self._reject(message, error.reason, received_ns)
-            return
-        stored = sum([self._take_reading(one, received_ns) for one in readings])
-        self._class_message(message, readings, stored, received_ns)
-
-    def _is_redelivered(self, message: Delivery) -> bool:
-        return message.qos > 0 and self._identity.is_redelivered(
-            message.packet_id, message.payload, message.connection, dup=message.dup
-        )
-
-    def _class_message(
-        self, message: Delivery, readings: Sequence[Reading], stored: int, received_ns: int
-    ) -> None:
-        """Every message is one thing: stored if any reading was new, else duplicate or rejected."""
-        problems = [problem for reading in readings if (problem := refusal_of(reading))]
-        if problems:
-            self._store.quarantine(message.topic, message.payload, problems[0], received_ns)
-        if stored:
-            self._store.accounts.add("messages.stored")
-        elif len(problems) == len(readings):
-            self._store.accounts.add(f"messages.rejected.{problems[0]}")
-        else:
-            self._store.accounts.add("messages.duplicate")
-
-    def _reject(self, message: Delivery, reason: Rejected, received_ns: int) -> None:
-        self._store.accounts.add(f"messages.rejected.{reason}")
-        self._store.quarantine(message.topic, message.payload, reason, received_ns)
-
-    def _take_reading(self, reading: Reading, received_ns: int) -> bool:
-        """Store one reading and bring it into its machine's windows; return whether it was new."""
-        count = self._store.accounts.add
-        count("readings.received")
-        if problem := refusal_of(reading):
-            count(f"readings.rejected.{problem}")
-            return False
-        future = self._is_future(reading, received_ns)
-        late = self._machines.is_late(reading)
-        flags = FLAG_FUTURE * future | FLAG_LATE * late
-        if not self._store.add_reading(reading, received_ns, flags):
-            count("readings.duplicate")
-            return False
-        count("readings.stored")
-        self._due += self._machines.add(reading, received_ns, future=future)
-        return True
-
-    def _is_future(self, reading: Reading, now_ns: int) -> bool:
-        max_ahead_ns = round(self._settings.max_ahead_s * SECOND_NS)
-        trusted = is_trusted(now_ns)
-        return is_future(reading.time_ns, now_ns, max_ahead_ns, clock_trusted=trusted)
+    def _take_in(self) -> None:
+        if self._gathered:
+            messages, self._gathered = self._gathered, []
+            self._due += self._reception.take(messages, self._clock.now_ns())
 
     def _command(self, message: Delivery) -> None:
         try:
@@ -325,7 +254,7 @@ class Pipeline:
     def _greet(self, *, session_present: bool) -> None:
         """After a connect: the broker may have lost its session and what it retained."""
         if not session_present:
-            self._identity.session_lost()
+            self._identity.session_lost(self._store.accounts["messages.received"])
         for machine, alarm in self._judge.alarms.items():
             topic = topics.alarm(self._settings.at, machine)
             self._outgoing.append(Outgoing(topic, alarm.to_bytes(), retain=True))
@@ -340,10 +269,12 @@ class Pipeline:
 
     def _commit(self) -> None:
         """Make everything so far durable; only then tell anyone."""
-        self._machines.save()
-        self._store.save_intake(*self._identity.take_fresh())
+        self._machines.flush()
+        received = self._store.accounts["messages.received"]
+        self._store.save_intake(*self._identity.take_fresh(received))
         self._trim()
         self._store.commit()
+        self._machines.forget()
         self._outside.ack(self._unacked)
         for outgoing in self._outgoing:
             self._outside.publish(outgoing)
@@ -353,12 +284,17 @@ class Pipeline:
         self._outside.committed()
 
     def _trim(self) -> None:
+        """Delete what nobody needs, a bounded part at each call."""
         now_s = self._clock.monotonic_s()
         if now_s - self._last_trim_s < TRIM_EVERY_S:
             return
-        self._last_trim_s = now_s
         kept_ns = round(self._settings.retention.keep_delivered_h * 3600 * SECOND_NS)
-        self._store.trim_readings(self._machines.spec.history_ns + kept_ns)
+        if not self._machines.trim(self._machines.spec.history_ns + kept_ns):
+            self._last_trim_s = now_s
+
+
+def _size(item: Item) -> int:
+    return len(item.payload) if isinstance(item, Delivery) else 0
 
 
 def _told(value: float) -> float | None:

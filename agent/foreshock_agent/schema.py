@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from sqlite_utils import Database
 
+from foreshock_agent import chunks
+from foreshock_wire.batch import Readings
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 READINGS: Final = {
     "epoch": int,
@@ -59,7 +63,71 @@ def _first(db: Database) -> None:
     )
 
 
-MIGRATIONS: Final[list[Callable[[Database], None]]] = [_first]
+CHUNKS: Final = {
+    "n": int,
+    "epoch": int,
+    "first_seq": int,
+    "last_seq": int,
+    "oldest_ns": int,
+    "newest_ns": int,
+    "settled_ns": int,
+    "kept": int,
+    "body": bytes,
+}
+CHUNK_ROWS: Final = 5_000
+"""Readings of version 1 that one chunk takes."""
+
+
+def _second(db: Database) -> None:
+    """Readings become chunks; what waits to go up keeps its keys."""
+    db.table("chunks").create(CHUNKS, pk="n")
+    db.table("chunks").create_index(["epoch", "last_seq"])
+    db.table("chunks").create_index(["newest_ns", "oldest_ns"])
+    db.table("chunks").create_index(["kept", "settled_ns"])
+    db.table("snapshot").create({"id": int, "n": int, "windows": str}, pk="id")
+    for change in ("DROP COLUMN newest_ns", "DROP COLUMN scored_ns", "ADD COLUMN state BLOB"):
+        db.conn.execute(f"ALTER TABLE machines {change}")
+    for n, (epoch_n, batch) in enumerate(_batches_of_rows(db.conn), start=1):
+        chunks.add(db.conn, n, epoch_n, batch)
+    db.table("readings").drop()
+
+
+def _batches_of_rows(db: sqlite3.Connection) -> Iterator[tuple[int, Readings]]:
+    """Yield version 1's readings in order, each batch without holes in its seqs."""
+    epochs = dict(db.execute("SELECT n, epoch FROM epochs"))
+    rows = db.execute(
+        "SELECT epoch, seq, machine, channel, time_ns, received_ns, value, flags, "
+        "seq - row_number() OVER (PARTITION BY epoch ORDER BY seq) FROM readings "
+        "ORDER BY epoch, seq"
+    )
+    for (epoch_n, _), run in groupby(rows, key=lambda row: (row[0], row[-1])):
+        for part in _parts(run, CHUNK_ROWS):
+            yield epoch_n, _batch(epochs[epoch_n], part)
+
+
+def _parts(rows: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    while part := list(islice(rows, size)):
+        yield part
+
+
+def _batch(epoch: str, rows: list[tuple[Any, ...]]) -> Readings:
+    _, seq, machine, channel, time_ns, received_ns, value, flags, _ = zip(*rows, strict=True)
+    machines, channels = list(dict.fromkeys(machine)), list(dict.fromkeys(channel))
+    return Readings(
+        epoch=epoch,
+        first_seq=seq[0],
+        machines=machines,
+        channels=channels,
+        machine=np.array([machines.index(name) for name in machine], np.uint16),
+        channel=np.array([channels.index(name) for name in channel], np.uint16),
+        time_ns=np.array(time_ns, np.int64),
+        received_ns=np.array(received_ns, np.int64),
+        value=np.array(value, np.float32),
+        flags=np.array(flags, np.uint8),
+    )
+
+
+MIGRATIONS: Final[list[Callable[[Database], None]]] = [_first, _second]
 """Migration i makes version i + 1; a released one is never changed."""
 
 

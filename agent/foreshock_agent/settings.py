@@ -63,13 +63,19 @@ class BrokerSettings(_Section):
 
 
 class SourceSettings(_Section):
-    """Where readings come from: a topic pattern with {machine} (and {channel}), and a shape."""
+    """Where readings come from: a topic pattern with {machine} (and {channel}), and a shape.
+
+    `paths` (json_path) says where each channel stands; there `time_key` is a path as well.
+    """
 
     topic: str
-    adapter: Literal["json_object", "number"] = "json_object"
+    adapter: Literal["foreshock_batch", "json_batch", "json_object", "json_path", "number"] = (
+        "json_object"
+    )
     time_key: str | None = "t"
     time_unit: Literal["ns", "us", "ms", "s"] = "ns"
     channels: tuple[Id, ...] = ()
+    paths: dict[Id, str] = Field(default_factory=dict)
 
     @field_validator("topic")
     @classmethod
@@ -87,6 +93,14 @@ class SourceSettings(_Section):
     def _channel_from_somewhere(self) -> Self:
         if self.adapter == "number" and "{channel}" not in self.topic:
             raise ValueError("adapter 'number' takes the channel from {channel} in the topic")
+        return self
+
+    @model_validator(mode="after")
+    def _the_adapter_has_what_it_needs(self) -> Self:
+        if self.adapter == "json_batch" and self.time_key is None:
+            raise ValueError("adapter 'json_batch' needs time_key: its readings bring their times")
+        if (self.adapter == "json_path") != bool(self.paths):
+            raise ValueError("paths and adapter 'json_path' belong together")
         return self
 
 

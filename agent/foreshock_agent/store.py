@@ -7,27 +7,31 @@ and accounts stand or fall together. WAL with `synchronous=FULL`: a commit survi
 from __future__ import annotations
 
 import fcntl
+import logging
 import secrets
 import sqlite3
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import IO, TYPE_CHECKING, Final
 
-from foreshock_agent import schema
+from foreshock_agent import chunks, schema
 from foreshock_agent.accounts import Accounts
 from foreshock_agent.intake import Seen
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from foreshock_rules.readings import Reading
+    from foreshock_agent.chunks import Bool, Found, Rows
+    from foreshock_agent.tracks import Tracks
+    from foreshock_wire.batch import Readings
 
-TRIM_ROWS: Final = 10_000
-"""Most readings of one channel that one trim deletes, so that scoring never waits for long."""
+log = logging.getLogger(__name__)
+
+TRIM_CHUNKS: Final = 200
+"""Most chunks that one trim looks into, so that scoring never waits for long."""
 
 QUARANTINE_ROWS: Final = 1000
 """Newest rejected messages that are kept for a look."""
@@ -44,6 +48,19 @@ class ScoreRow:
     margin: float
     probability: float
     novelty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The machines' states as they were when chunk `n` had been written.
+
+    `windows` says by which rules windows were cut; `states` holds, by machine, what
+    `machines.py` made of it, nothing for a machine that was first heard later.
+    """
+
+    n: int
+    windows: str
+    states: dict[str, bytes | None]
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -116,6 +133,9 @@ class Store:
         self.accounts = Accounts(dict(self._db.execute("SELECT name, value FROM accounts")))
         self.epoch, self._epoch_n = self._mint_epoch(now_ns)
         self._next = dict.fromkeys(Stream, 1)
+        self._kept_n = 0
+        newest = "SELECT max(coalesce((SELECT max(n) FROM chunks), 0), {})"
+        self._last_n = int(self._db.execute(newest.format(self.snapshot().n)).fetchone()[0])
         self._forget_epochs()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -136,7 +156,7 @@ class Store:
         self._db.executescript(
             "BEGIN IMMEDIATE;"
             "DELETE FROM epochs WHERE n < (SELECT max(n) FROM epochs) "
-            "AND NOT EXISTS (SELECT 1 FROM readings WHERE readings.epoch = n) AND NOT EXISTS "
+            "AND NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.epoch = epochs.n) AND NOT EXISTS "
             "(SELECT 1 FROM cursors WHERE cursors.epoch = n AND acked_seq < next_seq - 1);"
             "DELETE FROM cursors WHERE epoch NOT IN (SELECT n FROM epochs);"
             "COMMIT"
@@ -164,18 +184,13 @@ class Store:
         )
         self._db.execute("COMMIT")
 
-    def add_reading(self, reading: Reading, received_ns: int, flags: int) -> bool:
-        """Store a reading; return false if the same one is there already."""
+    def add_rows(self, rows: Rows, tracks: Tracks) -> None:
+        """Store readings as one chunk; their seqs follow one another."""
         self.begin()
-        seq = self._next[Stream.READINGS]
-        row = (self._epoch_n, seq, *reading[:4], received_ns, flags)
-        stored = self._db.execute(
-            "INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (machine, channel, time_ns) DO NOTHING",
-            row,
-        ).rowcount
-        self._next[Stream.READINGS] += stored
-        return bool(stored)
+        batch = chunks.batch_of(rows, tracks, self.epoch, self._next[Stream.READINGS])
+        self._last_n += 1
+        chunks.add(self._db, self._last_n, self._epoch_n, batch)
+        self._next[Stream.READINGS] += len(batch)
 
     def add_scores(self, rows: Iterable[ScoreRow]) -> None:
         """Store scores and move each machine's scored head."""
@@ -206,13 +221,28 @@ class Store:
         )
         self._next[stream] += 1
 
-    def save_machine(self, machine: str, newest_ns: int, scored_ns: int) -> None:
-        """Save how far a machine's readings and scores have come (event time)."""
+    def add_machine(self, machine: str) -> None:
+        """Note a machine that was heard for the first time."""
         self.begin()
-        self._db.execute(
-            "INSERT OR REPLACE INTO machines (machine, newest_ns, scored_ns) VALUES (?, ?, ?)",
-            (machine, newest_ns, scored_ns),
+        self._db.execute("INSERT OR IGNORE INTO machines (machine) VALUES (?)", (machine,))
+
+    def save_snapshot(self, windows: str, states: Iterable[tuple[str, bytes]]) -> None:
+        """Save the states of the machines that changed since the last one; the others stand."""
+        self.begin()
+        self._db.executemany(
+            "INSERT OR REPLACE INTO machines (machine, state) VALUES (?, ?)", states
         )
+        self._db.execute(
+            "INSERT OR REPLACE INTO snapshot (id, n, windows) VALUES (1, ?, ?)",
+            (self._last_n, windows),
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Return the last snapshot; of an empty store, one of nothing."""
+        found = self._db.execute("SELECT n, windows FROM snapshot").fetchone()
+        states = dict(self._db.execute("SELECT machine, state FROM machines"))
+        n, windows = found or (0, "")
+        return Snapshot(n, windows, states)
 
     def save_alarm(self, machine: str, head: str, alarm: str | None) -> None:
         """Save a machine's alarm head, and its retained alarm message when that changed."""
@@ -274,69 +304,53 @@ class Store:
             "DELETE FROM records WHERE stream = ? AND epoch = ? AND seq <= ?", (stream, epoch, seq)
         )
 
-    def trim_readings(self, keep_ns: int) -> int:
-        """Delete delivered readings older than `keep_ns` behind their machine's newest one.
+    def trim_readings(self, newest_ns: int, needed: Callable[[Readings], Bool]) -> bool:
+        """Delete delivered readings that nobody needs; return whether there may be more to do.
 
-        Each channel is read from its oldest reading on, up to the first that must stay, so the
-        cost is that of what goes: neither the backlog nor the windows' memory is looked through.
-        A machine none of whose readings ever stood in a window is measured by the channel itself.
+        Only chunks with nothing newer than `newest_ns` are looked into; `needed` says which of a
+        chunk's readings must stay. A chunk of which some must is kept with those alone.
         """
         self.begin()
-        acked = dict(
-            self._db.execute("SELECT epoch, acked_seq FROM cursors WHERE stream = 'readings'")
+        pending_n = chunks.first_pending(self._db)
+        upto_n = self.snapshot().n if pending_n is None else min(self.snapshot().n, pending_n - 1)
+        old = self._chunks(
+            "kept = 0 AND settled_ns < ? AND n <= ? ORDER BY n LIMIT ?",
+            (newest_ns, upto_n, TRIM_CHUNKS),
         )
-        return sum(
-            self._trim_channel(machine, channel, keep_ns, acked)
-            for machine, channel in self._channels()
-        )
+        for chunk in old:
+            chunks.keep_only(self._db, chunk, needed(chunk.readings))
+        self._trim_kept(needed)
+        return len(old) == TRIM_CHUNKS
 
-    def _trim_channel(
-        self, machine: str, channel: str, keep_ns: int, acked: Mapping[int, int]
-    ) -> int:
-        oldest = self._db.execute(
-            "SELECT rowid, epoch, seq FROM readings WHERE machine = ?1 AND channel = ?2 "
-            "AND time_ns < coalesce((SELECT newest_ns FROM machines WHERE machine = ?1), "
-            "(SELECT max(time_ns) FROM readings WHERE machine = ?1 AND channel = ?2)) - ?3 "
-            "ORDER BY time_ns LIMIT ?4",
-            (machine, channel, keep_ns, TRIM_ROWS),
-        )
-        gone = takewhile(lambda row: row[2] <= acked.get(row[1], 0), oldest)
-        rows = [(row[0],) for row in gone]
-        oldest.close()
-        self._db.executemany("DELETE FROM readings WHERE rowid = ?", rows)
-        return len(rows)
+    def _trim_kept(self, needed: Callable[[Readings], Bool]) -> None:
+        """Look through a part of the kept chunks, from where the last call ended."""
+        limit = TRIM_CHUNKS // 4
+        some = self._chunks("kept = 1 AND n > ? ORDER BY n LIMIT ?", (self._kept_n, limit))
+        self._kept_n = some[-1].n if len(some) == limit else 0
+        for chunk in some:
+            still = needed(chunk.readings)
+            if not still.all():
+                chunks.keep_only(self._db, chunk, still)
 
-    def _channels(self) -> Iterator[tuple[str, str]]:
-        """Yield each (machine, channel) that has readings, by one step in the index each."""
-        # (machine, channel) > (?, ?) would do, but SQLite walks through all equal rows for it.
-        select, order = "SELECT machine, channel FROM readings WHERE ", " ORDER BY 1, 2 LIMIT 1"
-        at: tuple[str, str] | None = ("", "")
-        while at:
-            machine, channel = at
-            at = (
-                self._db.execute(
-                    f"{select} machine = ? AND channel > ? {order}", (machine, channel)
-                ).fetchone()
-                or self._db.execute(f"{select} machine > ? {order}", (machine,)).fetchone()
-            )
-            if at:
-                yield at
+    def _chunks(self, where: str, values: tuple[int, ...]) -> list[Found]:
+        return list(chunks.find(self._db, where, values))
 
-    def tail(
-        self, machine: str, channels: Sequence[str], from_ns: int
-    ) -> Iterator[tuple[str, int, float, int]]:
-        """Yield (channel, time_ns, value, flags) of a machine since `from_ns`, as they arrived."""
-        marks = ", ".join("?" * len(channels))
-        yield from self._db.execute(
-            "SELECT channel, time_ns, value, flags FROM readings WHERE machine = ? "  # noqa: S608
-            f"AND channel IN ({marks}) AND time_ns >= ? ORDER BY epoch, seq",
-            (machine, *channels, from_ns),
-        )
+    def history(
+        self, *, after_n: int = 0, upto_n: int | None = None, newest_ns: int = 0
+    ) -> Iterator[Readings]:
+        """Yield stored readings of a range of chunks, in order of arrival.
 
-    def machines(self) -> dict[str, tuple[int, int]]:
-        """Return (newest reading, last scored window end) of every machine."""
-        rows = self._db.execute("SELECT machine, newest_ns, scored_ns FROM machines")
-        return {machine: (newest, scored) for machine, newest, scored in rows}
+        Chunks that hold nothing as new as `newest_ns` are left out; damaged ones are told and
+        left out.
+        """
+        where = "n > ? AND n <= ? AND newest_ns >= ? ORDER BY n"
+        last_n = self._last_n if upto_n is None else upto_n
+        for chunk in chunks.find(self._db, where, (after_n, last_n, newest_ns), damaged=log.error):
+            yield chunk.readings
+
+    def old_readings(self, tracks: Tracks) -> chunks.OldReadings:
+        """Return the look-up of single readings."""
+        return chunks.OldReadings(self._db, tracks)
 
     def alarms(self) -> dict[str, tuple[str, str | None]]:
         """Return (head, retained alarm) as JSON of every machine."""

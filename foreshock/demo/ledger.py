@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from foreshock_wire.batch import Readings
+
 
 class Identity(NamedTuple):
     """What makes a reading that reading."""
@@ -102,15 +104,23 @@ def _messages(log: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
 
 def stored_readings(databases: Iterable[Path]) -> set[Identity]:
     """Read the gateways' SQLite files."""
+    from foreshock_agent import chunks  # noqa: PLC0415 - only the summary needs it
+
     found: set[Identity] = set()
     for database in databases:
         connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
         try:
-            rows = connection.execute("SELECT machine, channel, time_ns FROM readings")
-            found.update(Identity(*row) for row in rows)
+            for batch in chunks.stored_readings(connection):
+                found.update(_identities(batch))
         finally:
             connection.close()
     return found
+
+
+def _identities(batch: Readings) -> Iterator[Identity]:
+    columns = (batch.machine.tolist(), batch.channel.tolist(), batch.time_ns.tolist())
+    for machine, channel, time_ns in zip(*columns, strict=True):
+        yield Identity(batch.machines[machine], batch.channels[channel], time_ns)
 
 
 def delivered_readings(lake: Path, site: str) -> list[tuple[Identity, float]]:

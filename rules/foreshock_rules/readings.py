@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 EARLIEST_NS: Final = 0
 LATEST_NS: Final = 2**62
 """Stamps outside 1970 to 2116 are taken for damage, not for time."""
+
+_END_OF_TIME_NS: Final = 2**63 - 1
 
 FLOAT32_MAX: Final = 3.4028234663852886e38
 
@@ -43,19 +49,26 @@ class Rejected(StrEnum):
     BAD_TIME = "bad_time"
 
 
-def problem_of(reading: Reading) -> Rejected | None:
-    """Return why a reading cannot be stored, or None when it can."""
-    if not abs(reading.value) <= FLOAT32_MAX:  # true of NaN; JSON's integers know no limit
-        finite = abs(reading.value) < math.inf
-        return Rejected.OUT_OF_RANGE if finite else Rejected.NOT_A_NUMBER
-    if not EARLIEST_NS <= reading.time_ns < LATEST_NS:
-        return Rejected.BAD_TIME
-    return None
+def problems_of(
+    time_ns: npt.NDArray[np.int64], value: npt.NDArray[np.float64]
+) -> dict[Rejected, npt.NDArray[np.bool_]]:
+    """Return for each reason which readings of a batch it refuses; the first one is to be told.
+
+    Args:
+        time_ns: int64[n], with any stamp beyond int64 clamped to its ends.
+        value: float64[n]; a number that float64 cannot hold is infinite.
+    """
+    finite = np.isfinite(value)
+    return {
+        Rejected.NOT_A_NUMBER: ~finite,
+        Rejected.OUT_OF_RANGE: finite & (np.abs(value) > FLOAT32_MAX),
+        Rejected.BAD_TIME: (time_ns < EARLIEST_NS) | (time_ns >= LATEST_NS),
+    }
 
 
-def is_future(time_ns: int, now_ns: int, max_ahead_ns: int, *, clock_trusted: bool) -> bool:
-    """Say whether a stamp lies too far ahead to move a watermark.
+def future_from_ns(now_ns: int, max_ahead_ns: int, *, clock_trusted: bool) -> int:
+    """Return the first stamp that lies too far ahead to move a watermark.
 
     A clock that is not trusted (a gateway at 1970) must not disown good stamps.
     """
-    return clock_trusted and time_ns > now_ns + max_ahead_ns
+    return now_ns + max_ahead_ns + 1 if clock_trusted else _END_OF_TIME_NS

@@ -44,6 +44,10 @@ class DueWindows(NamedTuple):
     trigger: Int64
     values: Float32
 
+    def at(self, rows: Int64 | Bool) -> DueWindows:
+        """Return some of them."""
+        return DueWindows._make(column[rows] for column in self)
+
 
 class _Steps(NamedTuple):
     """A batch sorted by machine, with each machine's newest time before and after each reading."""
@@ -56,7 +60,7 @@ class _Steps(NamedTuple):
     after_ns: Int64
 
     def at(self, rows: Int64 | Bool) -> _Steps:
-        return _Steps(*(column[rows] for column in self))
+        return _Steps._make(column[rows] for column in self)
 
 
 class Rings:
@@ -91,7 +95,8 @@ class Rings:
 
     def saved(self, machine: int) -> bytes:
         """Return a machine's ring; with its newest time it is all that `restore` needs."""
-        return self._cells[machine].tobytes()
+        ring: bytes = self._cells[machine].tobytes()
+        return ring
 
     def restore(self, machine: int, newest_ns: int, ring: bytes) -> None:
         """Set a machine to what `saved` gave.
@@ -122,7 +127,7 @@ class Rings:
         late[order] = steps.slot <= covered
         due = self._run(steps, self._covered(steps.before_ns), covered)
         by_arrival = np.argsort(order[due.trigger], kind="stable")
-        sorted_due = DueWindows(*(column[by_arrival] for column in due))
+        sorted_due = due.at(by_arrival)
         return late, sorted_due._replace(trigger=order[sorted_due.trigger])
 
     def _steps(self, machine: Int64, channel: Int64, time_ns: Int64, value: Float32) -> _Steps:
@@ -149,7 +154,7 @@ class Rings:
             if len(first):
                 found.append(self._cut(steps, first, covered_before[first], count[first]))
             self._write(steps.at(rows))
-        return DueWindows(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+        return DueWindows._make(np.concatenate(part) for part in zip(*found, strict=True))
 
     def _due_counts(self, steps: _Steps, covered_before: Int64, covered: Int64) -> Int64:
         """Return how many windows each reading makes due that can hold anything."""
@@ -174,9 +179,7 @@ class Rings:
         values[slots > newest[:, np.newaxis]] = np.nan
         filled = np.count_nonzero(~np.isnan(values), axis=(1, 2)) >= spec.min_cells
         end_ns = (stop + 1) * spec.period_ns
-        return DueWindows(
-            machine[filled], end_ns[filled], trigger[which][filled], values[filled]
-        )
+        return DueWindows(machine[filled], end_ns[filled], trigger[which][filled], values[filled])
 
     def _write(self, steps: _Steps) -> None:
         """Write readings between which no window becomes due; the last one in a cell wins."""

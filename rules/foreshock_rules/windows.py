@@ -6,8 +6,8 @@ that arrived last in it wins. Windows of `length` slots end where the slot count
 has passed its end. A late reading (one for a slot that a due window has covered) never changes a
 window that was due before it arrived; it does stand in the later ones that hold its slot.
 
-`Windower` is the plain incremental form, `windows_of` the bulk form (the trainer's), and `rings` the
-form for many machines (the agent's): property tests hold all three equal, bit for bit.
+`Windower` is the plain incremental form, `windows_of` the bulk form (the trainer's), and `rings`
+the form for many machines (the agent's): property tests hold all three equal, bit for bit.
 """
 
 from __future__ import annotations

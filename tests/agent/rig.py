@@ -20,6 +20,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from foreshock_agent.accounts import broken_laws
+from foreshock_agent.chunks import stored_readings
 from foreshock_agent.link import Delivery
 from foreshock_agent.outbox import pending_records
 from foreshock_agent.pipeline import Item, Outgoing, Outside, Pipeline
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from foreshock_wire.batch import Readings
     from foreshock_wire.model import Model
 
 AT: Final = Gateway("works", "gate-1")
@@ -190,6 +192,7 @@ class Bench:
             clock=self.clock,
             outside=Outside(self.acked.extend, self.published.append, lambda: None),
         )
+        self.machines = self.pipeline._machines  # noqa: SLF001 - to look at and to trim
         self._packet_id = 0
 
     def take(self, *payloads: bytes, machine: str = "pump-1") -> None:
@@ -212,6 +215,12 @@ class Bench:
         """Let the commit interval pass."""
         self.clock.seconds += 1.0
         self.step()
+
+    def trim(self, keep_ns: int) -> bool:
+        """Delete delivered readings, as far as a snapshot lets it."""
+        self.store.begin()
+        self.machines.save()
+        return self.machines.trim(keep_ns)
 
     def close(self) -> None:
         """Leave as a killed process does: nothing more is committed."""
@@ -237,7 +246,7 @@ class Ledger:
             return cls(
                 dict(db.execute("SELECT name, value FROM accounts")),
                 pending_records(db),
-                list(db.execute("SELECT machine, channel, time_ns FROM readings")),
+                [identity for batch in stored_readings(db) for identity in identities(batch)],
                 list(
                     db.execute(
                         "SELECT machine, time_ns, model, margin, probability, novelty FROM scores "
@@ -253,6 +262,13 @@ class Ledger:
     def broken(self) -> list[str]:
         """Return the laws that do not hold."""
         return broken_laws(self.accounts, self.pending[Stream.READINGS])
+
+
+def identities(batch: Readings) -> Iterator[tuple[str, str, int]]:
+    """Yield (machine, channel, source time) of each reading of a batch."""
+    columns = (batch.machine.tolist(), batch.channel.tolist(), batch.time_ns.tolist())
+    for machine, channel, time_ns in zip(*columns, strict=True):
+        yield batch.machines[machine], batch.channels[channel], time_ns
 
 
 class Agent:

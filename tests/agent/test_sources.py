@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from foreshock_agent.settings import SourceSettings
 from foreshock_agent.sources import ADAPTERS, Sources
-from foreshock_agent.sources.base import RejectedMessageError, refusal_of
+from foreshock_agent.sources.base import RejectedMessageError
 from foreshock_rules.readings import Reading, Rejected
 from tests.agent.rig import write_settings
 
@@ -32,7 +32,7 @@ SOURCES = Sources(
 
 
 def decode(topic: str, payload: bytes) -> list[Reading]:
-    return SOURCES.decode(topic, payload, NOW_NS)
+    return [shown.reading for shown in SOURCES.show(topic, payload, NOW_NS)]
 
 
 def refused(topic: str, payload: bytes) -> Rejected:
@@ -105,8 +105,8 @@ def test_a_message_that_holds_no_reading_is_refused_with_its_reason(
 def test_a_reading_that_could_not_be_kept_or_sent_is_refused(
     payload: bytes, reason: Rejected
 ) -> None:
-    (reading,) = decode("plant/pump-1/sample", payload)
-    assert refusal_of(reading) is reason
+    (shown,) = SOURCES.show("plant/pump-1/sample", payload, NOW_NS)
+    assert shown.problem is reason
 
 
 anything = st.one_of(
@@ -129,12 +129,12 @@ TOPICS = ["plant/m/sample", "ms/m", "untimed/m", "plain/m/c"]
 @example("plant/m/sample", b'{"t": 1' + b"0" * 5000 + b', "x": 1}')
 def test_any_bytes_give_readings_or_a_refusal_and_nothing_else(topic: str, payload: bytes) -> None:
     try:
-        readings = decode(topic, payload)
+        readings = SOURCES.show(topic, payload, NOW_NS)
     except RejectedMessageError:
         return
     assert readings
-    for reading in readings:
-        if refusal_of(reading) is None:
+    for reading, problem in readings:
+        if problem is None:
             assert math.isfinite(reading.value)
             assert 0 <= reading.time_ns < 2**62
 

@@ -47,7 +47,7 @@ def child(folder: Path, model: Path) -> None:
 
 def _next_slot(bench: Bench) -> int:
     """Repeat the minutes around the newest reading: the broker would redeliver them."""
-    newest = max((newest for newest, _ in bench.store.machines().values()), default=BEGIN_NS)
+    newest = max(bench.machines.newest_ns().tolist(), default=BEGIN_NS)
     return max(0, (newest - BEGIN_NS) // MINUTE_NS - 1)
 
 
@@ -92,14 +92,19 @@ def test_windows_rebuilt_after_every_single_message_are_the_same(
 ) -> None:
     model = Model.load(model_bytes)
     messages = [message for slot in range(60) for message in story(slot)]
-    whole = _scores_with_restarts(tmp_path / "whole", model, messages, every=len(messages))
-    often = _scores_with_restarts(tmp_path / "often", model, messages, every=1)
-    assert often == whole
+    whole = _scores_with_restarts(tmp_path / "whole", model, messages, len(messages), 1)
+    for snapshot_every in (1, 7, len(messages)):
+        folder = tmp_path / f"often-{snapshot_every}"
+        assert _scores_with_restarts(folder, model, messages, 1, snapshot_every) == whole
     assert len(whole) > 40
 
 
 def _scores_with_restarts(
-    folder: Path, model: Model, messages: list[tuple[str, bytes]], every: int
+    folder: Path,
+    model: Model,
+    messages: list[tuple[str, bytes]],
+    every: int,
+    snapshot_every: int,
 ) -> list[Any]:
     bench = Bench(folder, model)
     for number, (machine, payload) in enumerate(messages):
@@ -108,8 +113,9 @@ def _scores_with_restarts(
             bench = Bench(folder, model)
         bench.take(payload, machine=machine)
         bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 2))
-        bench.store.trim_readings(bench.scorer.window_spec.history_ns)
-        bench.store.commit()
+        if number % snapshot_every == 0:
+            bench.trim(bench.scorer.window_spec.history_ns)
+            bench.store.commit()
     scores = Ledger.read(bench.settings.database).scores
     bench.close()
     return scores

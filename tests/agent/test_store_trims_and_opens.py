@@ -9,7 +9,6 @@ from foreshock_agent.outbox import Outbox
 from foreshock_agent.pipeline import LakeAcked
 from foreshock_agent.schema import MIGRATIONS, StoreTooNewError
 from foreshock_agent.store import Store, StoreError
-from foreshock_rules.readings import Reading
 from foreshock_wire.batch import Scores, decode
 from foreshock_wire.topics import Stream
 from tests.agent.rig import BEGIN_NS, MINUTE_NS, Bench, Ledger, healthy, sample
@@ -34,31 +33,58 @@ def readings_of(bench: Bench, machine: str) -> list[int]:
     return sorted({(ns - BEGIN_NS) // MINUTE_NS for name, _, ns in found if name == machine})
 
 
+def take_each(bench: Bench, messages: list[bytes], machine: str = "pump-1") -> None:
+    for message in messages:
+        bench.take(message, machine=machine)
+
+
 def test_only_what_is_delivered_and_older_than_the_windows_goes(bench: Bench) -> None:
-    bench.take(*[healthy(1, slot) for slot in range(40)])
-    bench.store.trim_readings(10 * MINUTE_NS)
+    take_each(bench, [healthy(1, slot) for slot in range(40)])
+    bench.trim(10 * MINUTE_NS)
     assert readings_of(bench, "pump-1") == list(range(40))
     bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 2 * 20))
-    bench.store.trim_readings(10 * MINUTE_NS)
+    bench.trim(10 * MINUTE_NS)
     assert readings_of(bench, "pump-1") == list(range(20, 40))
     bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 2 * 40))
-    bench.store.trim_readings(10 * MINUTE_NS)
+    bench.trim(10 * MINUTE_NS)
     assert readings_of(bench, "pump-1") == list(range(29, 40))
     assert Ledger.read(bench.settings.database).broken == []
 
 
 def test_channels_that_no_window_uses_are_trimmed_too(bench: Bench) -> None:
-    bench.take(*[sample(slot, humidity=1.0) for slot in range(30)], machine="room-1")
+    take_each(bench, [sample(slot, humidity=1.0) for slot in range(30)], machine="room-1")
     bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 30))
-    bench.store.trim_readings(10 * MINUTE_NS)
+    bench.trim(10 * MINUTE_NS)
     assert readings_of(bench, "room-1") == list(range(19, 30))
 
 
-def test_a_trim_does_not_look_through_the_backlog(bench: Bench) -> None:
+def test_a_machine_that_fell_silent_keeps_its_readings_and_nobody_elses(bench: Bench) -> None:
+    for slot in range(40):
+        bench.step(bench.delivery(healthy(1, slot), "pump-1"))
+        if slot < 15:
+            bench.step(bench.delivery(healthy(2, slot), "pump-2"))
+        bench.commit()
+    bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 2 * 55))
+    bench.trim(10 * MINUTE_NS)
+    assert readings_of(bench, "pump-1") == list(range(29, 40))
+    assert readings_of(bench, "pump-2") == list(range(4, 15))
+    take_each(bench, [healthy(2, slot) for slot in range(30, 40)], machine="pump-2")
+    bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 2 * 65))
+    bench.trim(10 * MINUTE_NS)
+    assert readings_of(bench, "pump-2") == list(range(30, 40))
+
+
+def test_what_a_restart_would_replay_is_not_trimmed(bench: Bench) -> None:
+    take_each(bench, [healthy(1, slot) for slot in range(40)])
+    bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 2 * 40))
     bench.store.begin()
-    for slot in range(20_000):
-        bench.store.add_reading(Reading("m", "temperature", slot * MINUTE_NS, 1.0), 1, 0)
-    bench.store.commit()
+    bench.machines.trim(10 * MINUTE_NS)
+    assert readings_of(bench, "pump-1") == list(range(40))
+
+
+def test_a_trim_does_not_look_through_the_backlog(bench: Bench) -> None:
+    take_each(bench, [healthy(1, slot) for slot in range(2_000)])
+    bench.trim(10 * MINUTE_NS)
     steps = 0
 
     def count() -> int:
@@ -67,10 +93,10 @@ def test_a_trim_does_not_look_through_the_backlog(bench: Bench) -> None:
         return 0
 
     bench.store._db.set_progress_handler(count, 1000)  # noqa: SLF001 - SQLite's own step count
-    assert bench.store.trim_readings(10 * MINUTE_NS) == 0
+    assert not bench.machines.trim(10 * MINUTE_NS)
     bench.store._db.set_progress_handler(None, 0)  # noqa: SLF001
     assert steps < 10
-    assert bench.store.trim_readings(20_000 * MINUTE_NS) == 0
+    assert readings_of(bench, "pump-1") == list(range(2_000))
 
 
 def test_finished_epochs_are_forgotten_and_unfinished_ones_go_up_first(tmp_path: Path) -> None:

@@ -12,13 +12,18 @@ from foreshock_rules.readings import (
     LATEST_NS,
     Reading,
     Rejected,
-    is_future,
-    problem_of,
+    future_from_ns,
+    problems_of,
 )
 
 
 def reading(value: float = 1.0, time_ns: int = 1) -> Reading:
     return Reading("m1", "temperature", time_ns, value)
+
+
+def problem_of(one: Reading) -> Rejected | None:
+    found = problems_of(np.array([one.time_ns], np.int64), np.array([one.value], np.float64))
+    return next((reason for reason, refused in found.items() if refused[0]), None)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +34,7 @@ def reading(value: float = 1.0, time_ns: int = 1) -> Reading:
         (float("-inf"), Rejected.NOT_A_NUMBER),
         (1e39, Rejected.OUT_OF_RANGE),
         (-1e39, Rejected.OUT_OF_RANGE),
-        (10**400, Rejected.OUT_OF_RANGE),
+        (1e300, Rejected.OUT_OF_RANGE),
         (FLOAT32_MAX, None),
         (-0.0, None),
         (1e-300, None),
@@ -46,24 +51,25 @@ def test_values(value: float, problem: Rejected | None) -> None:
         (0, None),
         (LATEST_NS - 1, None),
         (LATEST_NS, Rejected.BAD_TIME),
-        (10**30, Rejected.BAD_TIME),
+        (2**63 - 1, Rejected.BAD_TIME),
     ],
 )
 def test_times(time_ns: int, problem: Rejected | None) -> None:
     assert problem_of(reading(time_ns=time_ns)) == problem
 
 
-@given(value=st.floats(), time_ns=st.integers())
+@given(value=st.floats(), time_ns=st.integers(-(2**63), 2**63 - 1))
 def test_what_is_accepted_fits_its_columns(value: float, time_ns: int) -> None:
     if problem_of(reading(value, time_ns)) is None:
         assert np.isfinite(np.float32(value))
-        assert np.int64(time_ns) == time_ns
+        assert 0 <= time_ns < LATEST_NS
 
 
 @given(now=st.integers(0, 2**61), ahead=st.integers(0, 2**60), stamp=st.integers(0, 2**62))
 def test_only_a_trusted_clock_disowns_a_stamp(now: int, ahead: int, stamp: int) -> None:
-    assert is_future(stamp, now, ahead, clock_trusted=True) == (stamp > now + ahead)
-    assert not is_future(stamp, now, ahead, clock_trusted=False)
+    is_future = stamp >= future_from_ns(now, ahead, clock_trusted=True)
+    assert is_future == (stamp > now + ahead)
+    assert stamp < future_from_ns(now, ahead, clock_trusted=False)
 
 
 def test_identity_is_machine_channel_and_time() -> None:

@@ -1,7 +1,8 @@
-"""All machines' windows at once are what one `Windower` a machine gives, however batches are cut."""
+"""All machines' windows at once are what one `Windower` each gives, however batches are cut."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def in_batches(
     rings: Rings, rows: list[tuple[int, Arrival]], cuts: list[int]
 ) -> tuple[list[bool], Found]:
     late, due = list[bool](), Found()
-    for begin, end in zip(cuts, cuts[1:], strict=False):
+    for begin, end in itertools.pairwise(cuts):
         was_late, found = rings.add(*columns(rows[begin:end]))
         late += was_late.tolist()
         due += [

@@ -18,7 +18,7 @@ import json
 import re
 import struct
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
@@ -74,22 +74,25 @@ class Batch:
     def after(self, seq: int) -> Self:
         """Return the part above `seq` (the receiver's high-water mark)."""
         skip = self._count_to(seq)
-        return self._part(slice(skip, None), self.first_seq + skip)
+        return replace(self.where(slice(skip, None)), first_seq=self.first_seq + skip)
 
     def up_to(self, seq: int) -> Self:
         """Return the part at or below `seq`."""
-        return self._part(slice(self._count_to(seq)), self.first_seq)
+        return self.head(self._count_to(seq))
 
     def _count_to(self, seq: int) -> int:
         return min(max(0, seq + 1 - self.first_seq), len(self))
 
-    def _part(self, rows: slice, first_seq: int) -> Self:
-        kept = {f.name: getattr(self, f.name) for f in fields(self)}
-        kept |= {name: getattr(self, name)[rows] for name in self.columns}
-        return type(self)(**(kept | {"first_seq": first_seq}))
+    def head(self, count: int) -> Self:
+        """Return the first `count` records."""
+        return self.where(slice(count))
 
-    def to_bytes(self) -> bytes:
-        """Return the released wire form.
+    def where(self, rows: slice | npt.NDArray[np.bool_]) -> Self:
+        """Return some records under the same header; unless they are the first, seqs are void."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in self.columns})
+
+    def to_bytes(self, level: int = 6) -> bytes:
+        """Return the released wire form, compressed with zlib's `level`.
 
         Raises:
             BatchError: empty, too large, or contradicting columns; nothing that `decode` refuses.
@@ -105,7 +108,7 @@ class Batch:
         )
         if len(body) > MAX_BODY_BYTES:
             raise BatchError(f"telemetry batch of {len(self)} records is too large: send fewer")
-        rest = struct.pack("<BI", self.kind, len(body)) + zlib.compress(body, 6)
+        rest = struct.pack("<BI", self.kind, len(body)) + zlib.compress(body, level)
         return MAGIC + _LENGTH.pack(zlib.crc32(rest)) + rest
 
 
@@ -192,6 +195,26 @@ def decode(payload: bytes | bytearray, expected: type[_B]) -> _B:
         raise BatchError(f"{expected.__name__} batch is not readable: {error!r}") from None
     _check(batch)
     return batch
+
+
+def joined(batches: Sequence[_B]) -> _B:
+    """Return one batch of consecutive ones of one epoch, their name tables made one."""
+    kind = type(batches[0])
+    values = {f.name: getattr(batches[0], f.name) for f in fields(kind)}
+    names: dict[str, dict[str, int]] = {table: {} for table in kind.tables.values()}
+    for column in kind.columns:
+        parts = [getattr(batch, column) for batch in batches]
+        if table := kind.tables.get(column):
+            parts = [
+                _renumbered(getattr(batch, table), names[table])[part]
+                for batch, part in zip(batches, parts, strict=True)
+            ]
+        values[column] = np.concatenate(parts)
+    return kind(**(values | {table: list(known) for table, known in names.items()}))
+
+
+def _renumbered(table: Sequence[str], known: dict[str, int]) -> npt.NDArray[np.int64]:
+    return np.array([known.setdefault(name, len(known)) for name in table], np.int64)
 
 
 def _open(payload: bytes | bytearray, expected: type[Batch]) -> bytes:

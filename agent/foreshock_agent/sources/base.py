@@ -1,20 +1,28 @@
-"""What all adapters share: the topic's match, and how a message is refused."""
+"""What all adapters share: the topic's match, JSON, numbers, and how a message is refused."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
-from foreshock_rules.readings import Rejected, problem_of
+import orjson
+
+from foreshock_rules.readings import Rejected
 from foreshock_wire.errors import ForeshockError, InvalidIdError
 from foreshock_wire.ids import check_id
 
 if TYPE_CHECKING:
     from foreshock_agent.settings import SourceSettings
-    from foreshock_rules.readings import Reading
+    from foreshock_agent.tracks import MachineTracks, Tracks
 
 UNIT_NS: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+
+NO_TIME: Final = -1
+"""Stands for a stamp that is none: before every valid one, so that its reading is refused."""
+
+_LARGEST: Final = (1 << 63) - 1
 
 
 class RejectedMessageError(ForeshockError):
@@ -32,25 +40,30 @@ class TopicMatch:
     machine: str
     channel: str | None
     settings: SourceSettings
+    all_tracks: Tracks
+    tracks: MachineTracks = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tracks", self.all_tracks.of(self.machine))
 
     @classmethod
-    def of(cls, groups: dict[str, str], settings: SourceSettings) -> TopicMatch:
+    def of(cls, groups: dict[str, str], settings: SourceSettings, tracks: Tracks) -> TopicMatch:
         """Check the ids that stand in a topic.
 
         Raises:
             RejectedMessageError: one of them is no valid id.
         """
+        channel = groups.get("channel")
         try:
-            machine = check_id(groups.get("machine", ""), "machine")
-            channel = groups.get("channel")
+            machine = check_id(groups["machine"], "machine")
             if channel is not None:
                 check_id(channel, "channel")
         except InvalidIdError as error:
             raise RejectedMessageError(Rejected.INVALID_ID, str(error)) from None
-        return cls(machine, channel, settings)
+        return cls(machine, channel, settings, tracks)
 
     def time_ns(self, raw: object) -> int:
-        """Return a source's stamp in nanoseconds.
+        """Return a source's stamp in nanoseconds, clamped to what int64 holds.
 
         Raises:
             RejectedMessageError: it is not a number.
@@ -58,24 +71,59 @@ class TopicMatch:
         if isinstance(raw, bool) or not isinstance(raw, int | float) or raw != raw:  # noqa: PLR0124 - NaN
             raise RejectedMessageError(Rejected.BAD_TIME, f"time {raw!r} is no number")
         try:
-            return int(raw * UNIT_NS[self.settings.time_unit])
+            time_ns = int(raw * UNIT_NS[self.settings.time_unit])
         except OverflowError:
             raise RejectedMessageError(Rejected.BAD_TIME, f"time {raw!r} is infinite") from None
+        return max(NO_TIME, min(time_ns, _LARGEST))
+
+    def times_ns(self, raw: list[Any]) -> list[int]:
+        """Return stamps in nanoseconds, NO_TIME for one that is not a number."""
+        if set(map(type, raw)) == {int} and min(raw) >= 0 and max(raw) <= _LARGEST // _SECOND_NS:
+            unit_ns = UNIT_NS[self.settings.time_unit]
+            return [time * unit_ns for time in raw]
+        return [self._time_or_none(one) for one in raw]
+
+    def _time_or_none(self, raw: object) -> int:
+        try:
+            return self.time_ns(raw)
+        except RejectedMessageError:
+            return NO_TIME
 
 
-def refusal_of(reading: Reading) -> Rejected | None:
-    """Return why a decoded reading is not stored, or None.
+_SECOND_NS: Final = UNIT_NS["s"]
 
-    A channel comes from the payload, where anything may stand: a name that is no id could be
-    stored but never travel, and would hold back everything behind it.
+
+def load_json(payload: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Return what a JSON text says; NaN, Infinity and endless integers are let through.
+
+    They spoil one reading and not its neighbours, so the strict parser is only the fast one.
+
+    Raises:
+        RejectedMessageError: it is not JSON.
     """
-    return problem_of(reading) or (None if _is_id(reading.channel) else Rejected.INVALID_ID)
-
-
-@lru_cache(maxsize=4096)
-def _is_id(name: str) -> bool:
     try:
-        check_id(name)
-    except InvalidIdError:
-        return False
-    return True
+        return orjson.loads(payload)
+    except ValueError:
+        pass
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise RejectedMessageError(Rejected.MALFORMED, f"not JSON: {error}") from None
+
+
+def number(raw: object) -> float:
+    """Return a JSON value as a number, NaN where it is none."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        return math.nan
+    try:
+        return float(raw)
+    except OverflowError:
+        return math.inf
+
+
+def row_of(match: TopicMatch, body: dict[str, Any]) -> dict[str, float]:
+    """Return the channels of an object that the settings want, all of them if they name none."""
+    wanted = match.settings.channels
+    if wanted:
+        body = {name: body[name] for name in wanted if name in body}
+    return {name: raw if type(raw) is float else number(raw) for name, raw in body.items()}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foreshock_agent.sources.base import RejectedMessageError
-from foreshock_rules.readings import Reading, Rejected
+from foreshock_rules.readings import Rejected
 
 if TYPE_CHECKING:
+    from foreshock_agent.columns import Columns
     from foreshock_agent.sources.base import TopicMatch
 
 
-def decode(match: TopicMatch, payload: bytes, received_ns: int) -> list[Reading]:
-    """Return the one reading of a message, stamped with its arrival.
+def decode(match: TopicMatch, payload: bytes, received_ns: int, into: Columns) -> bool:
+    """Take the one reading of a message, stamped with its arrival.
 
     Raises:
         RejectedMessageError: the payload is no number, or the topic pattern names no channel.
@@ -23,4 +24,5 @@ def decode(match: TopicMatch, payload: bytes, received_ns: int) -> list[Reading]
         value = float(payload)
     except ValueError:
         raise RejectedMessageError(Rejected.MALFORMED, f"{payload[:40]!r} is no number") from None
-    return [Reading(match.machine, match.channel, received_ns, value, own_time=False)]
+    into.add(match.tracks[match.channel], received_ns, value)
+    return False
