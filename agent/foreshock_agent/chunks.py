@@ -99,8 +99,8 @@ def rows_of(batch: Readings, tracks: Tracks) -> Rows:
 def add(db: sqlite3.Connection, n: int, epoch_n: int, batch: Readings) -> None:
     """Write a chunk in the open transaction."""
     db.execute(
-        "INSERT INTO chunks (n, epoch, first_seq, last_seq, oldest_ns, newest_ns, settled_ns, kept, "
-        "body) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
+        "INSERT INTO chunks (n, epoch, first_seq, last_seq, oldest_ns, newest_ns, settled_ns, "
+        "kept, body) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
         (n, epoch_n, batch.first_seq, batch.last_seq, *_times(batch), batch.to_bytes(LEVEL)),
     )
 
