@@ -166,9 +166,10 @@ def first_pending(db: sqlite3.Connection) -> int | None:
     ).fetchone()
     if epochs is None:
         return None
-    found = db.execute("SELECT min(n) FROM chunks WHERE epoch = ? AND last_seq > ?", epochs)
-    n: int | None = found.fetchone()[0]
-    return n
+    found = db.execute(
+        "SELECT n FROM chunks WHERE epoch = ? AND last_seq > ? ORDER BY last_seq LIMIT 1", epochs
+    ).fetchone()
+    return None if found is None else int(found[0])
 
 
 class OldReadings:

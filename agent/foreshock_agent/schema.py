@@ -83,7 +83,7 @@ def _second(db: Database) -> None:
     db.table("chunks").create(CHUNKS, pk="n")
     db.table("chunks").create_index(["epoch", "last_seq"])
     db.table("chunks").create_index(["newest_ns", "oldest_ns"])
-    db.table("chunks").create_index(["kept", "settled_ns"])
+    db.table("chunks").create_index(["kept", "n", "settled_ns"])
     db.table("snapshot").create({"id": int, "n": int, "windows": str}, pk="id")
     for change in ("DROP COLUMN newest_ns", "DROP COLUMN scored_ns", "ADD COLUMN state BLOB"):
         db.conn.execute(f"ALTER TABLE machines {change}")

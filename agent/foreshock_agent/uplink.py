@@ -13,6 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from foreshock_agent.chunks import ChunkDamagedError
 from foreshock_agent.pipeline import LakeAcked
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
@@ -147,11 +148,20 @@ class Uplink:
         if self._clock.monotonic_s() < self._not_before_s[stream]:
             return False
         if under_way is None:
-            parcel = outbox.next_parcel(stream, marks, self._settings.batch_records)
+            parcel = self._next_parcel(stream, marks, outbox)
             if parcel is None:
                 return False
             under_way = UnderWay(parcel, 0.0, 0)
         return self._send(stream, under_way)
+
+    def _next_parcel(self, stream: Stream, marks: dict[str, int], outbox: Outbox) -> Parcel | None:
+        """Return what comes next; a damaged record is never sent, and holds up its stream alone."""
+        try:
+            return outbox.next_parcel(stream, marks, self._settings.batch_records)
+        except ChunkDamagedError as error:
+            self._not_before_s[stream] = self._clock.monotonic_s() + self._settings.resend_max_s
+            log.error("%s", error)  # noqa: TRY400 - the message says it all
+            return None
 
     def _send(self, stream: Stream, under_way: UnderWay) -> bool:
         now_s = self._clock.monotonic_s()
