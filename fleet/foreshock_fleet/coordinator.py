@@ -202,6 +202,7 @@ class Coordinator:
         if now < self._look_at or not self._client.is_connected():
             return
         self._look_at = now + POLL_S
+        self._state.advance(now_ns())
         again = now >= self._offer_again_at
         for directive in self._state.directives(0 if again else self._offered):
             if directive.number > self._offered or directive.open:

@@ -39,3 +39,15 @@ class MissingKeyError(FleetError):
 
 class RepositoryError(FleetError):
     """The signed repository is absent, damaged, or there already."""
+
+
+class PlanError(FleetError):
+    """A rollout's plan that cannot be."""
+
+
+class IllegalCommandError(FleetError):
+    """A command that a rollout in this state does not take."""
+
+
+class UnknownRolloutError(FleetError):
+    """A rollout that never began."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _META: Final = {"key": str, "value": str}
 _RELEASES: Final = {
@@ -36,6 +36,7 @@ _DEVICES: Final = {
     "version": str,
     "accounts": str,
     "problem": str,
+    "labels": str,
 }
 _ROLLOUTS: Final = {
     "number": int,
@@ -43,6 +44,10 @@ _ROLLOUTS: Final = {
     "state": str,
     "members_sha256": str,
     "started_ns": int,
+    "plan": str,
+    "wave": int,
+    "settled_ns": int,
+    "reason": str,
 }
 _DIRECTIVES: Final = {
     "number": int,
@@ -56,6 +61,25 @@ _DIRECTIVES: Final = {
     "changed_ns": int,
 }
 _AUDIT: Final = {"number": int, "at_ns": int, "actor": str, "action": str, "detail": str}
+
+_CREATE_MEMBERS: Final = (
+    "CREATE TABLE members (rollout INTEGER, site TEXT, gateway TEXT, wave INTEGER, "
+    "before TEXT, counter INTEGER, back INTEGER, PRIMARY KEY (rollout, site, gateway))"
+)
+_MIGRATIONS: Final = (
+    ("ALTER TABLE devices ADD COLUMN problem TEXT NOT NULL DEFAULT ''",),
+    (
+        "ALTER TABLE devices ADD COLUMN labels TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE rollouts ADD COLUMN plan TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE rollouts ADD COLUMN wave INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE rollouts ADD COLUMN settled_ns INTEGER",
+        "ALTER TABLE rollouts ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
+        _CREATE_MEMBERS,
+        "INSERT INTO members SELECT rollout, site, gateway, 1, NULL, counter, 0 FROM directives",
+        "UPDATE rollouts SET state = 'active' WHERE state = 'wave_1'",
+    ),
+)
+"""What brings each schema to the next: the first entry leads from 1 to 2."""
 
 
 def migrate(db: sqlite3.Connection, path: Path) -> None:
@@ -77,8 +101,9 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
         _create(Database(db))
         client_id = f"foreshock-fleet-{secrets.token_hex(4)}"
         db.execute("INSERT INTO meta VALUES ('client_id', ?)", (client_id,))
-    elif version == 1:
-        db.execute("ALTER TABLE devices ADD COLUMN problem TEXT NOT NULL DEFAULT ''")
+    for step in _MIGRATIONS[max(version, 1) - 1 :] if version else ():
+        for statement in step:
+            db.execute(statement)
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -91,6 +116,7 @@ def _create(db: Database) -> None:
     db.table("directives").create(
         _DIRECTIVES, pk="number", foreign_keys=[("rollout", "rollouts", "number"), release]
     )
+    db.conn.execute(_CREATE_MEMBERS)
     db.table("directives").create_index(["site", "gateway", "counter"], unique=True)
     db.table("audit").create(_AUDIT, pk="number")
     for verb in ("UPDATE", "DELETE"):

@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from foreshock_fleet import rollout as rules
-from foreshock_fleet.errors import NoGatewayError, StateError, UnknownReleaseError
+from foreshock_fleet import sqlite_rollouts as rollouts
+from foreshock_fleet.errors import (
+    NoGatewayError,
+    StateError,
+    UnknownReleaseError,
+    UnknownRolloutError,
+)
+from foreshock_fleet.events import name_of
+from foreshock_fleet.plan import ONCE
 from foreshock_fleet.schema import migrate
 from foreshock_fleet.state import COORDINATOR, AuditEntry, Device, Directive, Release, Rollout
 from foreshock_wire.messages import Desired, DeviceState, ModelRef, Report
@@ -18,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from foreshock_fleet.events import Event
+    from foreshock_fleet.plan import Plan
+
 _NEWEST_DIRECTIVES: Final = """
 SELECT d.number, d.site, d.gateway, d.counter, d.sha256, d.state,
        r.size, r.block_bytes, r.name, r.version
@@ -26,15 +37,10 @@ WHERE d.number > ? AND d.number = (
     SELECT max(number) FROM directives n WHERE n.site = d.site AND n.gateway = d.gateway)
 ORDER BY d.number
 """
-_MEMBERS: Final = """
-SELECT site, gateway, counter, coalesce((
-    SELECT max(counter) FROM directives n WHERE n.site = d.site AND n.gateway = d.gateway), 0)
-FROM devices d
-"""
 _SAW_DEVICE: Final = """
 INSERT INTO devices (site, gateway, last_seen_ns, state, counter, reason, model, version, accounts,
-    problem)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    problem, labels)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{}')
 ON CONFLICT (site, gateway) DO UPDATE SET last_seen_ns = excluded.last_seen_ns,
     state = excluded.state, counter = max(counter, excluded.counter), reason = excluded.reason,
     model = excluded.model, version = excluded.version, accounts = excluded.accounts,
@@ -112,79 +118,125 @@ class SqliteState:
 
     # Rollouts -------------------------------------------------------------------------------
 
-    def start_rollout(self, sha256: str, actor: str, now_ns: int) -> Rollout:
-        """Offer a release to every known gateway; an active rollout is superseded."""
+    def start_rollout(self, sha256: str, actor: str, now_ns: int, plan: Plan = ONCE) -> Rollout:
+        """Begin a rollout to the gateways that the plan selects; an open one is superseded."""
         with self._transaction() as db:
-            offers = rules.plan(
-                rules.Member(Gateway(site, gateway), own, reported)
-                for site, gateway, reported, own in db.execute(_MEMBERS)
-            )
-            if not offers:
-                raise NoGatewayError(
-                    "no gateway has reported yet, so there is nobody to roll out to: start agents "
-                    "and `foreshock fleet serve` on the same cloud broker first"
-                )
-            number = self._insert_rollout(db, sha256, offers, now_ns)
-            detail = {"rollout": number, "sha256": sha256, "gateways": len(offers)}
+            members = self._members(plan)
+            for number in rollouts.numbers(db, rules.OPEN):
+                superseded = rules.Command.SUPERSEDE
+                self._obey(db, number, superseded, (actor, now_ns), "a newer rollout began")
+            begun = rollouts.insert(db, sha256, plan, rules.begin(plan, members), now_ns)
+            detail = {"rollout": begun.number, "sha256": sha256, "gateways": len(members)}
             _audit(db, now_ns, actor, "rollout started", detail)
-        started = self.rollout(number)
-        if started is None:
-            raise StateError(f"rollout {number} vanished from the fleet state")
-        return started
+            self._advance(db, begun.number, now_ns)
+        return self.need_rollout(begun.number)
 
-    def _insert_rollout(
-        self, db: sqlite3.Connection, sha256: str, offers: Sequence[rules.Offer], now_ns: int
-    ) -> int:
-        db.execute(
-            "UPDATE rollouts SET state = ? WHERE state = ?",
-            (rules.RolloutState.SUPERSEDED, rules.RolloutState.WAVE_1),
-        )
-        members = rules.membership_sha256(offers)
-        cursor = db.execute(
-            "INSERT INTO rollouts (sha256, state, members_sha256, started_ns) VALUES (?, ?, ?, ?)",
-            (sha256, rules.RolloutState.WAVE_1, members, now_ns),
-        )
-        number = int(cursor.lastrowid or 0)
-        db.executemany(
-            "INSERT INTO directives (rollout, site, gateway, counter, sha256, state, reason, "
-            "changed_ns) VALUES (?, ?, ?, ?, ?, ?, '', ?)",
-            [
-                (number, o.at.site, o.at.gateway, o.counter, sha256, DeviceState.OFFERED, now_ns)
-                for o in offers
-            ],
-        )
-        return number
+    def preview(self, plan: Plan) -> rules.Progress:
+        """Return what a rollout with this plan would begin with; nothing is stored."""
+        return rules.begin(plan, self._members(plan))
+
+    def _members(self, plan: Plan) -> list[rules.Member]:
+        devices = self.devices()
+        chosen = [one for one in devices if plan.matches({"site": one.at.site, **one.labels})]
+        if not devices:
+            raise NoGatewayError(
+                "no gateway has reported yet, so there is nobody to roll out to: start agents "
+                "and `foreshock fleet serve` on the same cloud broker first"
+            )
+        if not chosen:
+            raise NoGatewayError(
+                f"none of the {len(devices)} gateways has the labels {dict(plan.select)}: "
+                "`foreshock fleet devices` shows them"
+            )
+        known = {sha256 for (sha256,) in self._db.execute("SELECT sha256 FROM releases")}
+        # A model that was never published here cannot be signed, so nobody can be taken back to it.
+        return [rules.Member(one.at, one.model if one.model in known else None) for one in chosen]
+
+    def command(
+        self, number: int, command: rules.Command, actor: str, now_ns: int, reason: str = ""
+    ) -> Rollout:
+        """Tell a rollout what a person wants, and take the steps that follow at once."""
+        who = (actor, now_ns)
+        with self._transaction() as db:
+            self._obey(db, number, command, who, reason)
+            self._advance(db, number, now_ns)
+        return self.need_rollout(number)
+
+    def advance(self, now_ns: int) -> int:
+        """Take every step that is due; return how many."""
+        if not rollouts.numbers(self._db, rules.OPEN):
+            return 0
+        with self._transaction() as db:
+            return sum(self._advance(db, one, now_ns) for one in rollouts.numbers(db, rules.OPEN))
+
+    def _obey(
+        self,
+        db: sqlite3.Connection,
+        number: int,
+        command: rules.Command,
+        who: tuple[str, int],
+        reason: str,
+    ) -> None:
+        stored = rollouts.load(db, number)
+        if stored is None:
+            raise UnknownRolloutError(f"there is no rollout {number}")
+        for event in rules.obey(stored.progress, command, reason):
+            stored = self._transit(db, stored, event, who)
+
+    def _advance(self, db: sqlite3.Connection, number: int, now_ns: int) -> int:
+        """Take steps until nothing is due; what is stored is whole after each transaction."""
+        stored, steps = rollouts.load(db, number), 0
+        while stored and (events := rules.step(stored.plan, stored.progress, now_ns)):
+            for event in events:
+                stored = self._transit(db, stored, event, (COORDINATOR, now_ns))
+                steps += 1
+        return steps
+
+    def _transit(
+        self,
+        db: sqlite3.Connection,
+        stored: rollouts.Stored,
+        event: Event,
+        who: tuple[str, int],
+    ) -> rollouts.Stored:
+        actor, now_ns = who
+        after, told = rollouts.transit(db, stored, event, now_ns)
+        detail = {"rollout": stored.number, "state": after.progress.state, **told}
+        _audit(db, now_ns, actor, f"rollout: {name_of(event)}", detail)
+        return after
 
     def rollout(self, number: int | None = None) -> Rollout | None:
         """Return a rollout as it stands now; without a number, the newest."""
-        row = self._db.execute(
-            "SELECT number, sha256, state, members_sha256, started_ns FROM rollouts "
-            "WHERE number = coalesce(?, (SELECT max(number) FROM rollouts))",
-            (number,),
-        ).fetchone()
-        if row is None:
+        stored = rollouts.load(self._db, number)
+        if stored is None:
             return None
-        standings = self._standings(row[0])
+        progress = stored.progress
         return Rollout(
-            number=row[0],
-            release=self.release(row[1]),
-            state=rules.RolloutState(row[2]),
-            members_sha256=row[3],
-            started_ns=row[4],
-            standings=standings,
-            verdict=rules.judge(standings),
+            number=stored.number,
+            release=self.release(stored.sha256),
+            state=progress.state,
+            members_sha256=stored.members_sha256,
+            started_ns=stored.started_ns,
+            standings=progress.members,
+            verdict=rules.judge(progress.members),
+            plan=stored.plan,
+            progress=progress,
         )
 
-    def _standings(self, rollout: int) -> tuple[rules.Standing, ...]:
-        rows = self._db.execute(
-            "SELECT site, gateway, counter, state, reason FROM directives WHERE rollout = ? "
-            "ORDER BY site, gateway",
-            (rollout,),
-        )
-        return tuple(
-            rules.Standing(Gateway(site, gateway), counter, DeviceState(state), reason)
-            for site, gateway, counter, state, reason in rows
-        )
+    def need_rollout(self, number: int | None = None) -> Rollout:
+        """Return a rollout that must be there."""
+        found = self.rollout(number)
+        if found is None:
+            which = "no rollout yet" if number is None else f"no rollout {number}"
+            raise UnknownRolloutError(
+                f"there is {which}: `foreshock fleet rollout create` begins one"
+            )
+        return found
+
+    def history(self) -> Sequence[Rollout]:
+        """Return every rollout, the oldest first."""
+        numbers = [number for (number,) in self._db.execute("SELECT number FROM rollouts")]
+        return [self.need_rollout(number) for number in sorted(numbers)]
 
     def directives(self, above: int = 0) -> Sequence[Directive]:
         """Return each gateway's newest directive, those with a number above `above`."""
@@ -237,24 +289,31 @@ class SqliteState:
             "reason": report.reason,
         }
         _audit(db, now_ns, _name(at), "directive changed", detail)
-        self._conclude(db, rollout, now_ns)
-
-    def _conclude(self, db: sqlite3.Connection, rollout: int, now_ns: int) -> None:
-        (known,) = db.execute("SELECT state FROM rollouts WHERE number = ?", (rollout,)).fetchone()
-        verdict = rules.judge(self._standings(rollout))
-        if known in {rules.RolloutState.SUPERSEDED, verdict.state}:
-            return
-        db.execute("UPDATE rollouts SET state = ? WHERE number = ?", (verdict.state, rollout))
-        detail = {"rollout": rollout, "failed": [_name(one.at) for one in verdict.failed]}
-        _audit(db, now_ns, COORDINATOR, f"rollout is {verdict.state}", detail)
+        self._advance(db, rollout, now_ns)
 
     def devices(self) -> Sequence[Device]:
         """Return every gateway that ever reported."""
         rows = self._db.execute(
             "SELECT site, gateway, last_seen_ns, state, counter, reason, model, version, accounts, "
-            "problem FROM devices ORDER BY site, gateway"
+            "problem, labels FROM devices ORDER BY site, gateway"
         )
         return [_device(row) for row in rows]
+
+    def set_labels(self, at: Gateway, labels: Mapping[str, str], actor: str, now_ns: int) -> None:
+        """Give a gateway labels; an empty value takes one away."""
+        with self._transaction() as db:
+            where = (at.site, at.gateway)
+            row = db.execute(
+                "SELECT labels FROM devices WHERE site = ? AND gateway = ?", where
+            ).fetchone()
+            if row is None:
+                raise NoGatewayError(f"no gateway {_name(at)} has reported yet")
+            merged = {**rollouts.labels_of(row[0]), **labels}
+            kept = json.dumps({key: value for key, value in merged.items() if value})
+            db.execute(
+                "UPDATE devices SET labels = ? WHERE site = ? AND gateway = ?", (kept, *where)
+            )
+            _audit(db, now_ns, actor, "labels set", {"gateway": _name(at), "labels": dict(labels)})
 
     # Audit ----------------------------------------------------------------------------------
 
@@ -285,11 +344,12 @@ def _audit(
 
 
 def _device(row: Any) -> Device:  # noqa: ANN401 - a row of the devices table
-    site, gateway, seen, state, counter, reason, model, version, accounts, problem = row
+    site, gateway, seen, state, counter, reason, model, version, accounts, problem, labels = row
     known = DeviceState(state) if state is not None else None
     at = Gateway(site, gateway)
     told = json.loads(accounts)
-    return Device(at, seen, known, counter, reason, model, version, told, problem)
+    tags = rollouts.labels_of(labels)
+    return Device(at, seen, known, counter, reason, model, version, told, problem, tags)
 
 
 def _directive(row: Any) -> Directive:  # noqa: ANN401 - a row of _NEWEST_DIRECTIVES

@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from foreshock_fleet.plan import ONCE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from foreshock_fleet.rollout import RolloutState, Standing, Verdict
+    from foreshock_fleet.events import RolloutState
+    from foreshock_fleet.plan import Plan
+    from foreshock_fleet.rollout import Command, Progress, Standing, Verdict
     from foreshock_wire.messages import Desired, DeviceState, Report
     from foreshock_wire.topics import Gateway
 
@@ -48,6 +52,7 @@ class Device:
     version: str = ""
     accounts: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ class Rollout:
     started_ns: int
     standings: Sequence[Standing]
     verdict: Verdict
+    plan: Plan
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +109,48 @@ class FleetState(Protocol):
             UnknownReleaseError: none, or more than one, answers to `reference`.
         """
 
-    def start_rollout(self, sha256: str, actor: str, now_ns: int) -> Rollout:
-        """Offer a release to every known gateway; an active rollout is superseded.
+    def start_rollout(self, sha256: str, actor: str, now_ns: int, plan: Plan = ONCE) -> Rollout:
+        """Begin a rollout to the gateways that the plan selects; an open one is superseded.
 
         Raises:
-            NoGatewayError: no gateway has reported yet.
+            NoGatewayError: no gateway has reported yet, or none is selected.
+        """
+
+    def preview(self, plan: Plan) -> Progress:
+        """Return what a rollout with this plan would begin with; nothing is stored.
+
+        Raises:
+            NoGatewayError: see `start_rollout`.
+        """
+
+    def command(
+        self, number: int, command: Command, actor: str, now_ns: int, reason: str = ""
+    ) -> Rollout:
+        """Tell a rollout what a person wants, and take the steps that follow at once.
+
+        Raises:
+            IllegalCommandError: a rollout in this state does not take it.
+            UnknownRolloutError: it never began.
+        """
+
+    def advance(self, now_ns: int) -> int:
+        """Take every step that is due; return how many."""
+
+    def history(self) -> Sequence[Rollout]:
+        """Return every rollout, the oldest first."""
+
+    def need_rollout(self, number: int | None = None) -> Rollout:
+        """Return a rollout; without a number, the newest.
+
+        Raises:
+            UnknownRolloutError: it never began.
+        """
+
+    def set_labels(self, at: Gateway, labels: Mapping[str, str], actor: str, now_ns: int) -> None:
+        """Give a gateway labels; an empty value takes one away.
+
+        Raises:
+            NoGatewayError: it has never reported.
         """
 
     def rollout(self, number: int | None = None) -> Rollout | None:

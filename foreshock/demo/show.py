@@ -123,7 +123,8 @@ class Show(ABC):
         self._say(f"rolling out {model.sha256[:12]} to {self.place.gateways} gateways")
         self.stage.crew.run(
             f"rollout-{model.version}",
-            *("fleet", "rollout", f"models:/{MODEL}@challenger", "--state", str(self.place.fleet)),
+            *("fleet", "rollout", "create", f"models:/{MODEL}@challenger"),
+            *("--state", str(self.place.fleet)),
             *("--promote", "--tracking", str(self.place.tracking)),
             *("--timeout", str(ROLLOUT_TIMEOUT_S)),
         )

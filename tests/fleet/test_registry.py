@@ -63,7 +63,15 @@ def test_a_challenger_is_published_rolled_out_and_promoted(
         held.note_report(AT, Report(gateway="gw-1"), 1)
         with subprocess.Popen(
             [
-                *(sys.executable, "-m", "foreshock", "fleet", "rollout", "models:/pump@challenger"),
+                *(
+                    sys.executable,
+                    "-m",
+                    "foreshock",
+                    "fleet",
+                    "rollout",
+                    "create",
+                    "models:/pump@challenger",
+                ),
                 *(*state, *tracking, "--promote", "--timeout", "60", "--json"),
             ],
             stdout=subprocess.PIPE,

@@ -33,11 +33,11 @@ def test_a_rollout_ends_although_the_broker_restarts_in_between(
     running = [edges(name) for name in names]
     wait_until(lambda: sorted(fleet.gateways()) == names, "every gateway is known")
     fleet.publish(model_a)
-    assert fleet.on_state("rollout", "--wait")["committed"] == names
+    assert fleet.on_state("rollout", "create", "--wait")["committed"] == names
     running[1].kill()
     broker.kill()
     fleet.publish(model_b)
-    fleet.on_state("rollout")
+    fleet.on_state("rollout", "create")
     broker.start()
     running[1].start()
     wait_until(fleet.complete, "the second rollout is complete")

@@ -45,7 +45,7 @@ def test_two_models_one_after_the_other_reach_every_gateway(
     wait_until(lambda: sorted(fleet.gateways()) == names, "every gateway is known")
     for number, data in enumerate((model_a, model_b), start=1):
         assert fleet.publish(data) == sha_of(data)
-        said = fleet.on_state("rollout", "latest", "--wait", "--timeout", "60")
+        said = fleet.on_state("rollout", "create", "latest", "--wait", "--timeout", "60")
         assert (said["state"], said["committed"], said["rollout"]) == ("complete", names, number)
         models = {name: one.model for name, one in fleet.gateways().items()}
         assert models == dict.fromkeys(names, sha_of(data))
@@ -68,8 +68,8 @@ def test_a_silent_gateway_is_no_success(fleet: Fleet, edges: Edges, model_a: byt
     wait_until(lambda: len(fleet.gateways()) == 2, "both gateways are known")
     gone.kill()
     fleet.publish(model_a)
-    said = fleet.on_state("rollout", "--wait", "--timeout", "8", expect=4)
-    assert (said["state"], said["committed"], said["silent"]) == ("wave_1", ["gw-1"], ["gw-2"])
+    said = fleet.on_state("rollout", "create", "--wait", "--timeout", "8", expect=4)
+    assert (said["state"], said["committed"], said["silent"]) == ("active", ["gw-1"], ["gw-2"])
     gone.start()
     wait_until(fleet.complete, "it catches up")
 
@@ -138,7 +138,7 @@ def test_a_broker_that_forgot_what_it_retained_is_told_again(
     wait_until(lambda: "gw-1" in fleet.gateways(), "the gateway is known")
     edge.kill()
     fleet.publish(model_a)
-    fleet.on_state("rollout")
+    fleet.on_state("rollout", "create")
     broker.kill()
     for file in broker.folder.glob("*.db"):
         file.unlink()
@@ -155,7 +155,7 @@ def test_the_coordinator_is_killed_and_started_again(
     wait_until(lambda: "gw-1" in fleet.gateways(), "the gateway is known")
     fleet.publish(model_a)
     fleet.kill()
-    assert fleet.on_state("rollout")["silent"] == ["gw-1"]
+    assert fleet.on_state("rollout", "create")["silent"] == ["gw-1"]
     fleet.serve()
     wait_until(fleet.complete, "it completes")
 
@@ -185,7 +185,7 @@ def test_poison_messages_are_counted_and_disturb_nobody(
     edges("gw-1")
     wait_until(lambda: list(fleet.gateways()) == ["gw-1"], "only the honest gateway is known")
     fleet.publish(model_a)
-    assert fleet.on_state("rollout", "--wait")["state"] == "complete"
+    assert fleet.on_state("rollout", "create", "--wait")["state"] == "complete"
 
 
 def test_a_hash_only_directive_is_refused_everywhere(

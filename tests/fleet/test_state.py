@@ -3,17 +3,20 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from foreshock_fleet import sqlite_rollouts
 from foreshock_fleet.errors import NoGatewayError, StateError, UnknownReleaseError
-from foreshock_fleet.state import FleetState, Release, open_state
+from foreshock_fleet.plan import Plan
+from foreshock_fleet.rollout import Command
+from foreshock_fleet.state import FleetState, Release, Rollout, open_state
 from foreshock_wire.messages import DeviceState, Report
 from foreshock_wire.topics import Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SHA_A, SHA_B = "a" * 64, "b" * 64
@@ -151,8 +154,10 @@ def test_the_audit_trail_tells_who_did_what_and_cannot_be_changed(
         (2, "ann", "release published"),
         (1, "north/gw-1", "gateway appeared"),
         (2, "bob", "rollout started"),
+        (2, "coordinator", "rollout: offered"),
         (3, "north/gw-1", "directive changed"),
-        (3, "coordinator", "rollout is complete"),
+        (3, "coordinator", "rollout: wave settled"),
+        (3, "coordinator", "rollout: ended"),
     ]
     with contextlib.closing(sqlite3.connect(tmp_path / "fleet.db")) as raw:
         for change in ("DELETE FROM audit", "UPDATE audit SET actor = 'nobody'"):
@@ -178,6 +183,151 @@ def test_rollouts_that_begin_at_once_never_share_a_counter(
     newest = state.rollout()
     assert newest is not None
     assert (newest.number, newest.standings[0].counter) == (20, 20)
+
+
+def test_labels_select_who_is_in_it_and_a_preview_stores_nothing(state: FleetState) -> None:
+    for at in (ONE, TWO):
+        state.note_report(at, told(at), 1)
+    state.set_labels(TWO, {"class": "pump", "hall": "3"}, "ann", 2)
+    state.set_labels(TWO, {"hall": ""}, "ann", 2)
+    assert [dict(one.labels) for one in state.devices()] == [{}, {"class": "pump"}]
+    plan = Plan(select={"class": "pump", "site": "north"})
+    assert [one.at for one in state.preview(plan).members] == [TWO]
+    assert state.rollout() is None
+    assert [one.at for one in state.start_rollout(SHA_A, "ann", 3, plan).standings] == [TWO]
+    with pytest.raises(NoGatewayError, match="labels"):
+        state.start_rollout(SHA_A, "ann", 3, Plan(select={"class": "fan"}))
+    with pytest.raises(NoGatewayError, match="gw-9"):
+        state.set_labels(Gateway("north", "gw-9"), {"a": "b"}, "ann", 3)
+
+
+def test_a_rollback_is_a_new_directive_with_a_higher_counter(state: FleetState) -> None:
+    state.note_report(ONE, told(ONE, model=SHA_A), 1)
+    begun = state.start_rollout(SHA_B, "ann", 2)
+    state.note_report(ONE, told(ONE, 1, DeviceState.COMMITTED, model=SHA_B), 3)
+    back = state.command(begun.number, Command.ROLLBACK, "bob", 4, "worse on the night shift")
+    assert back.state == "rolling_back"
+    (directive,) = state.directives()
+    assert (directive.desired.counter, directive.desired.model.sha256) == (2, SHA_A)
+    state.note_report(ONE, told(ONE, 2, DeviceState.COMMITTED, model=SHA_A), 5)
+    done = state.need_rollout(begun.number)
+    assert (done.state, done.progress.reason) == ("rolled_back", "worse on the night shift")
+    assert [one.number for one in state.history()] == [begun.number]
+
+
+SCRIPT: list[Callable[[FleetState], object]] = [
+    lambda s: s.start_rollout(SHA_B, "ann", 1, Plan(waves=(1e-9, 1.0), soak_s=1, approval=True)),
+    lambda s: s.command(1, Command.APPROVE, "ann", 2),
+    lambda s: report_first_wave(s, DeviceState.COMMITTED, 3),
+    lambda s: s.advance(5 * 10**9),
+    lambda s: report_second_wave(s, DeviceState.DOWNLOADING, 6 * 10**9),
+    lambda s: s.command(1, Command.PAUSE, "ann", 7 * 10**9),
+    lambda s: s.command(1, Command.ABORT, "ann", 8 * 10**9),
+    lambda s: report_back(s, 9 * 10**9),
+]
+
+
+def report_first_wave(state: FleetState, what: DeviceState, now_ns: int) -> None:
+    at = next(one.at for one in state.need_rollout(1).standings if one.wave == 1)
+    state.note_report(at, told(at, 1, what, model=SHA_B), now_ns)
+
+
+def report_back(state: FleetState, now_ns: int) -> None:
+    for at in (ONE, TWO):
+        state.note_report(at, told(at, 2, DeviceState.COMMITTED, model=SHA_A), now_ns)
+
+
+def report_second_wave(state: FleetState, what: DeviceState, now_ns: int) -> None:
+    at = next(one.at for one in state.need_rollout(1).standings if one.wave == 2)
+    state.note_report(at, told(at, 1, what), now_ns)
+
+
+class Killed(BaseException):
+    pass
+
+
+def play(folder: Path, monkeypatch: pytest.MonkeyPatch, at: int, *, after: bool) -> list[object]:
+    """Play the script; the process is killed at transition `at` and then begins that line again."""
+    calls, real = 0, sqlite_rollouts.transit
+
+    def transit(*arguments: Any) -> Any:  # noqa: ANN401 - as the real one
+        nonlocal calls
+        calls += 1
+        if calls == at and not after:
+            raise Killed
+        done = real(*arguments)
+        if calls == at:
+            raise Killed
+        return done
+
+    monkeypatch.setattr(sqlite_rollouts, "transit", transit)
+    prepare(folder)
+    for line in SCRIPT:
+        run_until_it_lives(folder, line)
+    monkeypatch.undo()
+    with contextlib.closing(open_state(folder)) as state:
+        return [state.rollout(), state.audit(), state.directives(), calls]
+
+
+def prepare(folder: Path) -> None:
+    with contextlib.closing(open_state(folder)) as state:
+        for number, sha in enumerate((SHA_A, SHA_B)):
+            state.add_release(Release(sha, 10, 1024, "pump", "1", "a.onnx", number), "ann")
+        for gateway in (ONE, TWO):
+            state.note_report(gateway, told(gateway, model=SHA_A), 0)
+
+
+def run_until_it_lives(folder: Path, line: Callable[[FleetState], object]) -> None:
+    for _ in range(2):
+        with contextlib.closing(open_state(folder)) as state:
+            try:
+                line(state)
+            except Killed:
+                continue
+            return
+
+
+def test_killed_at_every_transition_none_is_lost_and_none_is_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *whole, transitions = play(tmp_path / "whole", monkeypatch, 0, after=False)
+    assert isinstance(whole[0], Rollout)
+    assert whole[0].state == "rolled_back"
+    assert isinstance(transitions, int)
+    assert transitions >= 8
+    for at in range(1, transitions + 1):
+        for after in (False, True):
+            *again, _ = play(tmp_path / f"{at}-{after}", monkeypatch, at, after=after)
+            assert again == whole, f"killed at transition {at}"
+
+
+def test_a_state_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    open_state(tmp_path).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "fleet.db")) as raw:
+        raw.executescript(FIRST_RELEASE.replace("SHA_A", SHA_A))
+    with contextlib.closing(open_state(tmp_path)) as state:
+        (device,) = state.devices()
+        assert (device.problem, dict(device.labels)) == ("", {})
+        known = state.need_rollout()
+        assert (known.state, [one.counter for one in known.standings]) == ("active", [4])
+        state.note_report(ONE, told(ONE, 4, DeviceState.COMMITTED, model=SHA_A), 9)
+        assert state.need_rollout().state == "complete"
+
+
+FIRST_RELEASE = """
+DROP TABLE members; DROP TABLE devices; DROP TABLE rollouts; DROP TABLE directives;
+CREATE TABLE devices (site TEXT, gateway TEXT, last_seen_ns INTEGER, state TEXT, counter INTEGER,
+    reason TEXT, model TEXT, version TEXT, accounts TEXT, PRIMARY KEY (site, gateway));
+CREATE TABLE rollouts (number INTEGER PRIMARY KEY, sha256 TEXT, state TEXT, members_sha256 TEXT,
+    started_ns INTEGER);
+CREATE TABLE directives (number INTEGER PRIMARY KEY, rollout INTEGER, site TEXT, gateway TEXT,
+    counter INTEGER, sha256 TEXT, state TEXT, reason TEXT, changed_ns INTEGER);
+INSERT INTO releases VALUES ('SHA_A', 10, 1024, 'pump', '1', 'a.onnx', 1);
+INSERT INTO devices VALUES ('north', 'gw-1', 1, NULL, 3, '', NULL, '', '{}');
+INSERT INTO rollouts VALUES (1, 'SHA_A', 'wave_1', 'x', 1);
+INSERT INTO directives VALUES (1, 1, 'north', 'gw-1', 4, 'SHA_A', 'offered', '', 1);
+PRAGMA user_version = 1;
+"""
 
 
 def test_it_is_all_there_after_opening_again(state: FleetState, tmp_path: Path) -> None:

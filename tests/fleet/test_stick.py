@@ -50,7 +50,7 @@ class Plant:
         sha256 = str(foreshock("fleet", "publish", str(file), *state)["sha256"])
         with contextlib.closing(open_state(self.fleet)) as opened:
             opened.note_report(AT, Report(gateway=AT.gateway), now_ns())
-        foreshock("fleet", "rollout", sha256, *state)
+        foreshock("fleet", "rollout", "create", sha256, *state)
         foreshock("fleet", "export", str(self.stick), *state)
         return sha256
 

@@ -1,0 +1,93 @@
+"""How releases, gateways and rollouts are told: a text for a person, a dictionary for a script."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foreshock_fleet.state import AuditEntry, Device, Rollout
+
+
+def progress_text(rollout: Rollout) -> str:
+    """Say in one line how far a rollout is."""
+    verdict, total = rollout.verdict, len(rollout.standings)
+    waiting = f", {len(verdict.waiting)} wait for a later wave" if verdict.waiting else ""
+    return (
+        f"rollout {rollout.number}: {len(verdict.committed)}/{total} committed, "
+        f"{len(verdict.working)} working, {len(verdict.silent)} silent, "
+        f"{len(verdict.failed)} failed{waiting}"
+    )
+
+
+def rollout_text(rollout: Rollout) -> str:
+    """Say how a rollout stands, and who is in its way."""
+    lines = [f"{progress_text(rollout)}: {rollout.state} ({rollout.release.sha256[:12]})"]
+    lines += [f"  {rollout.progress.reason}"] if rollout.progress.reason else []
+    lines += [
+        f"  {one.at.site}/{one.at.gateway} {one.state}: {one.reason}"
+        for one in rollout.verdict.failed
+    ]
+    lines += [f"  {one.at.site}/{one.at.gateway} is silent" for one in rollout.verdict.silent]
+    return "\n".join(lines)
+
+
+def rollout_json(rollout: Rollout, *, promoted: bool = False) -> dict[str, Any]:
+    """Return how a rollout stands."""
+    verdict = rollout.verdict
+    return {
+        "rollout": rollout.number,
+        "sha256": rollout.release.sha256,
+        "state": str(rollout.state),
+        "promoted": promoted,
+        "wave": rollout.progress.wave,
+        "waves": rollout.progress.waves,
+        "reason": rollout.progress.reason,
+        "waiting": [one.at.gateway for one in verdict.waiting],
+        "committed": [one.at.gateway for one in verdict.committed],
+        "working": {one.at.gateway: str(one.state) for one in verdict.working},
+        "silent": [one.at.gateway for one in verdict.silent],
+        "failed": {one.at.gateway: one.reason for one in verdict.failed},
+    }
+
+
+def device_text(device: Device) -> str:
+    """Say in one line what a gateway runs and how far it is."""
+    model = device.model[:12] if device.model else "no model"
+    told = f", {device.state} {device.counter}" if device.state else ""
+    why = f": {device.reason}" if device.reason else ""
+    stuck = f"; follows no directive: {device.problem}" if device.problem else ""
+    name = f"{device.at.site}/{device.at.gateway}"
+    return f"{name}  {model}{told}{why}{stuck}  seen {moment(device.last_seen_ns)}"
+
+
+def device_json(device: Device) -> dict[str, Any]:
+    """Return what a gateway last said of itself."""
+    return {
+        "id": device.at.gateway,
+        "site": device.at.site,
+        "model": device.model,
+        "state": str(device.state) if device.state else None,
+        "counter": device.counter,
+        "reason": device.reason,
+        "problem": device.problem,
+        "version": device.version,
+        "labels": dict(device.labels),
+        "last_seen": moment(device.last_seen_ns),
+        "accounts": dict(device.accounts),
+    }
+
+
+def audit_json(entry: AuditEntry) -> dict[str, Any]:
+    """Return one entry of the audit trail."""
+    return {
+        "at": moment(entry.at_ns),
+        "actor": entry.actor,
+        "action": entry.action,
+        "detail": dict(entry.detail),
+    }
+
+
+def moment(time_ns: int) -> str:
+    """Return a time in RFC 3339, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_ns // 10**9))
