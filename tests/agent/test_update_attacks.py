@@ -257,6 +257,17 @@ def test_metadata_that_is_damaged_or_absent(
     nothing_happened(rig)
 
 
+def test_a_bug_that_an_attacker_found_ends_no_thread(rig: Rig, signing: Signing) -> None:
+    def broken(_: int, __: bytes) -> bytes:
+        raise ZeroDivisionError
+
+    rig.trust.refresh, real = broken, rig.trust.refresh  # type: ignore[method-assign,assignment]
+    rig.want(signing.directive(GOOD))
+    rig.centre.problem("unexpected: ")
+    rig.trust.refresh = real  # type: ignore[method-assign]
+    passes(rig, signing.directive(GOOD), 1)
+
+
 # Time -------------------------------------------------------------------------------------------
 
 

@@ -121,6 +121,11 @@ class Installer:
             return
         except InterruptedUpdateError:
             return
+        except Exception as error:
+            # What an attacker sends may break what reads it; it must not end the thread.
+            log.exception("a bug in the verification of updates")
+            self.refuse(f"unexpected: {error!r}")
+            return
         self.problem = ""
         if self.is_news(desired):
             self._try(desired, source)
