@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RolloutState(StrEnum):
-    """Where a rollout is (docs/adr/0012); stored and told by these strings."""
+    """Where a rollout is (docs/adr/0013); stored and told by these strings."""
 
     AWAITING_APPROVAL = "awaiting_approval"
     ACTIVE = "active"
