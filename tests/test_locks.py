@@ -29,7 +29,7 @@ EXTRA_OF = {
     "wire": "agent",
     "rules": "agent",
     "agent": "agent",
-    "converter": "trainer",
+    "converter": "import",
     "trainer": "trainer",
     "fleet": "fleet",
     "plant": "demo",

@@ -1,28 +1,26 @@
-"""`foreshock convert`: look into model files."""
+"""`foreshock convert`: look into model files, prove them, bring models of other makers."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
+from foreshock_converter import inspection
+from foreshock_converter.errors import UnsupportedModelError
 from foreshock_wire.errors import ModelError
 from foreshock_wire.model import Model
 
-if TYPE_CHECKING:
-    from foreshock_wire.spec import ModelSpec
-
-model_file = click.argument(
-    "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE"
-)
+existing = click.Path(exists=True, dir_okay=False, path_type=Path)
+model_file = click.argument("file", type=existing, metavar="FILE")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
 def cli() -> None:
-    """Look into a model file, and prove that it repeats its golden windows."""
+    """Look into a model file, prove it, or bring a model that you trained elsewhere."""
 
 
 @cli.command(epilog="Example: foreshock convert inspect model.onnx")
@@ -30,13 +28,9 @@ def cli() -> None:
 @as_json
 def inspect(file: Path, *, as_json: bool) -> None:
     """Print what a model file says of itself."""
-    model = Model.load(file)
-    facts = {
-        "sha256": model.sha256,
-        "bytes": file.stat().st_size,
-        **_without_arrays(json.loads(model.spec.to_json())),
-    }
-    click.echo(json.dumps(facts) if as_json else "\n".join(_lines(model.spec, facts)))
+    data = file.read_bytes()
+    facts = inspection.facts(data)
+    click.echo(json.dumps(facts) if as_json else "\n".join(inspection.lines(data, facts)))
 
 
 @cli.command(epilog="Example: foreshock convert verify model.onnx && echo fit to ship")
@@ -61,40 +55,64 @@ def verify(file: Path, *, as_json: bool) -> None:
     )
 
 
-def _without_arrays(spec: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what only a machine reads from the file itself: windows and their outputs."""
-    golden = spec.pop("golden")
-    spec.pop("baseline")
-    return spec | {"golden_windows": golden["windows"]["shape"][0] if golden else 0}
+@cli.command(
+    name="import",
+    epilog="Example: foreshock convert import forest.skops --request forest.toml "
+    "--windows rows.csv --out forest.onnx",
+)
+@click.argument("file", type=existing, metavar="ESTIMATOR")
+@click.option(
+    "--request",
+    type=existing,
+    required=True,
+    metavar="TOML",
+    help="What the estimator means: name, channels with units, period_s, length, features in its "
+    "order, classes, threshold, horizon_h.",
+)
+@click.option(
+    "--windows",
+    type=existing,
+    required=True,
+    metavar="FILE",
+    help="Windows like those it was trained on: .csv or .parquet with a column per channel (and "
+    "`machine`), or .npy [N, T, C].",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE"
+)
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="Load a pickle, which runs the code in it, or unknown skops types.",
+)
+@as_json
+def import_(
+    file: Path, request: Path, windows: Path, out: Path, *, trust: bool, as_json: bool
+) -> None:
+    """Turn an estimator that you trained elsewhere into a model file that gateways run.
 
+    Read are XGBoost (.json, .ubj), LightGBM (.txt), skops (.skops), and, with --trust, pickles of
+    scikit-learn estimators and pipelines (.pkl, .joblib). The file is written only when it decides
+    as the estimator does on 10,000 windows, missing and absurd readings among them.
+    """
+    try:
+        from foreshock_converter.doors.admit import admit  # noqa: PLC0415 - an extra of its own
+        from foreshock_converter.doors.request import read_request  # noqa: PLC0415
+        from foreshock_converter.doors.tables import read_windows  # noqa: PLC0415
 
-def _lines(spec: ModelSpec, facts: dict[str, Any]) -> list[str]:
-    hours = spec.length * spec.period_s / 3600
-    rows = {
-        "model": f"{spec.name}, {facts['bytes']} bytes, sha256 {facts['sha256']}",
-        "window": f"{spec.length} samples of {spec.period_s:g} s ({hours:g} h), "
-        f"every {spec.stride} samples, at least {spec.min_fill:.0%} filled",
-        "channels": ", ".join(f"{c.id} [{c.unit}] {c.role}" for c in spec.channels),
-        "derived": ", ".join(f"{d.id} = {d.formula} [{d.unit}]" for d in spec.derived) or "none",
-        "features": f"{len(spec.features)}: {', '.join(_kinds(spec))}",
-        "alarm": f"probability of a failure within {spec.horizon_h:g} h at or above "
-        f"{spec.threshold:g} (margin {spec.threshold_margin:g})",
-        "modes": ", ".join(spec.modes) or "none",
-        "lead time": f"quantiles {', '.join(f'{q:g}' for q in spec.lead_time_quantiles) or 'none'}",
-        "advice": "; ".join(f"{entry.mode}: {entry.text}" for entry in spec.advice) or "none",
-        "provenance": ", ".join(f"{k} {v}" for k, v in spec.provenance.items()) or "none",
-        "explanation": f"{_sampling(spec)}, {spec.explanation.rows} mixtures a window",
-        "golden": f"{facts['golden_windows']} windows",
-    }
-    rows |= {f"alarm of {kind}": f"{limit:g}" for kind, limit in spec.thresholds.items()}
-    return [f"{name:<12}{text}" for name, text in rows.items()]
-
-
-def _sampling(spec: ModelSpec) -> str:
-    sampled = spec.explanation.permutations
-    return f"{sampled} sampled permutations" if sampled else "exact"
-
-
-def _kinds(spec: ModelSpec) -> dict[str, None]:
-    """Return the features' names without their channels, in order."""
-    return dict.fromkeys(name.rpartition(".")[2] for name in spec.features)
+        asked = read_request(request)
+        admitted = admit(file, asked, read_windows(windows, asked), trust=trust)
+    except ModuleNotFoundError as error:
+        raise UnsupportedModelError(
+            f"{file.name} needs the Python package {error.name!r}, which is not installed: "
+            "pip install 'foreshock[import]'"
+        ) from None
+    admitted.report.require()
+    out.write_bytes(admitted.data)
+    model = Model.load(admitted.data)
+    if as_json:
+        facts = {"out": str(out), "sha256": model.sha256, "notes": admitted.notes}
+        click.echo(json.dumps(facts | {"parity": asdict(admitted.report)}))
+        return
+    click.echo("\n".join([*admitted.report.lines(), *(f"note        {n}" for n in admitted.notes)]))
+    click.echo(f"wrote {out} ({len(admitted.data)} bytes, sha256 {model.sha256[:12]})")

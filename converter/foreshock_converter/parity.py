@@ -72,6 +72,7 @@ class ParityReport:
     max_abs_lead_time_h: float
     max_abs_shapley: float
     other_bits: int
+    most_shapley: float = MOST_SHAPLEY
 
     @property
     def ok(self) -> bool:
@@ -94,7 +95,7 @@ class ParityReport:
                 self.max_abs_lead_time_h, MOST_LEAD_TIME_H
             ),
             f"Shapley values differ by {self.max_abs_shapley:.2g}": _beyond(
-                self.max_abs_shapley, MOST_SHAPLEY
+                self.max_abs_shapley, self.most_shapley
             ),
         }
         return tuple(problem for problem, wrong in found.items() if wrong)
@@ -133,6 +134,7 @@ def parity(
     windows: Float32,
     *,
     at_least: int = 0,
+    most_shapley: float = MOST_SHAPLEY,
 ) -> ParityReport:
     """Compare the model file with its parts on `windows` float32[N, T, C] and on stressed ones.
 
@@ -142,7 +144,7 @@ def parity(
     tally = _Tally(loaded, predictor, calibration)
     for kind, rows in _batches(loaded, windows, at_least):
         tally.add(kind, rows)
-    return tally.report()
+    return tally.report(most_shapley)
 
 
 def _batches(model: Model, windows: Float32, at_least: int) -> Iterator[tuple[str, Float32]]:
@@ -191,7 +193,7 @@ class _Tally:
         self._hold_some("lead_time", seen.lead_time, hours, scored)
         self.some.append(_sample(rows, ALONE // len(STRESSES)))
 
-    def report(self) -> ParityReport:
+    def report(self, most_shapley: float) -> ParityReport:
         some = np.concatenate(self.some)
         to_explain, alone = _sample(some, EXPLAINED), _sample(some, ALONE)
         worst = self.worst
@@ -209,6 +211,7 @@ class _Tally:
             max_abs_lead_time_h=worst["lead_time"],
             max_abs_shapley=self._explanation(to_explain),
             other_bits=_other_bits(self.model, alone),
+            most_shapley=most_shapley,
         )
 
     def _modes(self, seen: Outputs, scored: Bools) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from foreshock_converter.features import FeatureGraph
+    from foreshock_converter.heads import Novelty
 
     Float32 = npt.NDArray[np.float32]
 
@@ -53,6 +54,31 @@ def golden_windows(windows: Float32, graph: FeatureGraph, thresholds: Sequence[F
             for name, share in zip(GOLDEN, shares, strict=True)
         ]
     )
+
+
+def baseline_window(
+    windows: Float32, features: Float32, healthy: npt.NDArray[np.bool_], novelty: Novelty
+) -> Float32 | None:
+    """Return the real, complete, healthy window float32[T, C] nearest to the median one.
+
+    Args:
+        windows: float32[N, T, C].
+        features: float32[N, F] of them.
+        healthy: bool[N].
+        novelty: median and scale of healthy features.
+
+    Returns:
+        The window; None when no healthy one is complete.
+    """
+    complete = healthy & np.isfinite(windows).all(axis=(1, 2))
+    if not complete.any():
+        return None
+    used = novelty.used
+    distance = (features[complete][:, used] - novelty.median[used]) / novelty.scale[used]
+    spread = np.nan_to_num(np.square(distance)).sum(axis=1)
+    held = np.isfinite(distance).sum(axis=1)
+    nearest: Float32 = windows[complete][int(np.argmin(spread / np.maximum(held, 1)))]
+    return nearest
 
 
 def histograms(names: Sequence[str], features: Float32) -> dict[str, Histogram]:

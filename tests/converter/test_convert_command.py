@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
+    from foreshock_converter.sample import Trained
     from foreshock_wire.model import Model
 
 
@@ -38,6 +39,18 @@ def test_inspect_tells_a_person(file: Path, model: Model) -> None:
     assert result.exit_code == 0
     for told in (model.sha256, "vibration [mm/s] measured", "bearing", "(24 h)", "kurtosis"):
         assert told in result.output
+    assert "ai.onnx 21" in result.output
+    bars = [line for line in result.output.splitlines() if "|" in line and "█" in line]
+    assert len(bars) == len(model.spec.reference)
+
+
+def test_inspect_counts_what_the_graph_holds(file: Path, trained: Trained) -> None:
+    graph = last_object(convert("inspect", file, "--json"))["graph"]
+    heads = (trained.heads.fault, trained.heads.modes, trained.heads.lead_time)
+    dumps = [tree for head in heads if head for tree in head.get_dump()]
+    assert graph["trees"] == len(dumps)
+    # A tree of one leaf is written with a split, as the operator wants one.
+    assert graph["splits"] == sum(max(1, tree.count("yes=")) for tree in dumps)
 
 
 def test_inspect_tells_a_machine(file: Path, model: Model) -> None:

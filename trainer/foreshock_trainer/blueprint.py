@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from foreshock_converter.reference import baseline_window
 from foreshock_trainer.fit import QUANTILES, FitError
 from foreshock_trainer.playbook import advice_for
 from foreshock_wire.spec import ModelSpec
@@ -13,6 +12,7 @@ from foreshock_wire.spec import ModelSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     import numpy.typing as npt
 
     from foreshock_converter.features import FeatureGraph
@@ -58,25 +58,15 @@ def blueprint(
 def healthy_baseline(
     windows: Float32, features: Float32, healthy: Bool, novelty: Novelty
 ) -> Float32:
-    """Return the real, complete, healthy window float32[T, C] that lies nearest to the median one.
-
-    Args:
-        windows: float32[N, T, C].
-        features: float32[N, F] of them.
-        healthy: bool[N].
-        novelty: median and scale of healthy features.
+    """Return the healthy window float32[T, C] that explanations compare with.
 
     Raises:
         FitError: no healthy window is complete.
     """
-    complete = healthy & ~np.isnan(windows).any(axis=(1, 2))
-    if not complete.any():
+    baseline = baseline_window(windows, features, healthy, novelty)
+    if baseline is None:
         raise FitError(
             "no healthy training window is complete (a reading in every cell): explanations need "
             "one to compare with; check the sampling period and the channels"
         )
-    used = novelty.used
-    distance = (features[complete][:, used] - novelty.median[used]) / novelty.scale[used]
-    nearest = int(np.argmin(np.nanmean(np.square(distance), axis=1)))
-    baseline: Float32 = windows[complete][nearest]
     return baseline
