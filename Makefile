@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help
 help: ## List these targets
 	@echo "make <target> [ARGS='...'] [PYTHON=/path/to/python3.11]"
-	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9_]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## Make .venv with all that a developer needs
@@ -59,6 +59,11 @@ bench:
 	  module=benchmarks.$$(basename $$file .py); echo "==> python -m $$module $(ARGS)"; \
 	  $(BIN)/python -m $$module $(ARGS) || exit 1; \
 	done
+
+.PHONY: arm64
+arm64: ## Show that a model decides on arm64 as on x86_64, under qemu-user (ARGS=--json); minutes
+	@sh scripts/setup.sh dev
+	@$(BIN)/python scripts/arm64.py $(ARGS)
 
 .PHONY: build
 build: ## Build the wheel, and the image where a Docker engine answers
