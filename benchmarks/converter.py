@@ -1,4 +1,7 @@
-"""Window -> all outputs: the model file against NumPy features and XGBoost, one thread.
+"""Window -> all outputs: the model file against the usual ways, one thread.
+
+Peers (`converter_peers`): NumPy features with XGBoost's `inplace_predict`, scikit-learn pipelines,
+and the graph of onnxmltools behind NumPy features; all of the same features and trees.
 
 `python -m benchmarks.converter [--quick] [--json]`. Trust the ratios: both sides take turns of
 twenty calls, each on another window, so that neither learns its branches by heart.
@@ -8,13 +11,21 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
-import numpy as np
 
+from benchmarks.converter_peers import (
+    numpy_and_xgboost,
+    onnxmltools_graph,
+    sklearn_pipeline,
+)
 from foreshock_converter.assemble import assemble
 from foreshock_converter.parity import parity
 from foreshock_converter.sample import Trained, synthetic_windows, train
@@ -23,13 +34,37 @@ from foreshock_wire.model import Model
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
     Float32 = npt.NDArray[np.float32]
 
-CHANNELS, LENGTH = 5, 48
+CHANNELS, LENGTH = 5, 120
 ROUNDS, DEPTH = 150, 6
+TRAINED_ON = 6_000
+"""Enough windows to fill trees of this depth."""
+SIZES: Final = (1, 8, 64, 512)
 BLOCK = 20
+RSS_SCRIPT: Final = """
+import ctypes, sys
+import numpy as np
+import onnxruntime
+from pathlib import Path
+from foreshock_wire.model import Model
+
+def rss_mib():
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+onnxruntime.InferenceSession  # the runtime is there before the first look
+before = rss_mib()
+model = Model.load(Path(sys.argv[1]))
+windows = np.repeat(model.spec.baseline[np.newaxis], 8, axis=0)
+model.run(windows)
+model.run(windows[:1], explain=True)
+print(rss_mib() - before)
+"""
+"""Linux only: what a gateway's process grows by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,54 +74,6 @@ class Timing:
     p50: float
     p95: float
     p99: float
-
-
-def numpy_features(windows: Float32, period_h: float) -> Float32:
-    """Compute the same features as the graph, vectorised over windows and channels."""
-    x = windows.transpose(0, 2, 1)
-    held = np.isfinite(x)
-    value = np.where(held, x, np.float32(0))
-    count = held.sum(axis=-1, dtype=np.float32)
-    mean = value.sum(axis=-1) / count
-    centred = np.where(held, x - mean[..., None], np.float32(0))
-    variance = (centred**2).sum(axis=-1) / count
-    rms = np.sqrt((value**2).sum(axis=-1) / count)
-    moves = variance > 1e-10 * rms**2
-    std = np.sqrt(variance)
-    z = centred / np.where(moves, std, np.float32(np.nan))[..., None]
-    low = np.where(held, x, np.inf).min(axis=-1)
-    high = np.where(held, x, -np.inf).max(axis=-1)
-    last = np.take_along_axis(value, (LENGTH - 1 - held[..., ::-1].argmax(-1))[..., None], -1)
-    ticks = np.arange(LENGTH, dtype=np.float32)
-    centred_ticks = np.where(held, ticks - ((held * ticks).sum(-1) / count)[..., None], 0)
-    slope = (centred_ticks * centred).sum(-1) / (centred_ticks**2).sum(-1) / period_h
-    pairs = held[..., :-1] & held[..., 1:]
-    both = pairs.sum(axis=-1)
-    products = z[..., :-1] * z[..., 1:] * pairs
-    lag1 = products.sum(-1) / both
-    crossings = (products < -1e-4).sum(-1) + 0 * z[..., 0]  # noqa: PLR2004 - the graph's limit
-    roughness = (np.abs(np.diff(value)) * pairs).sum(-1) / both
-    quarter = LENGTH // 4
-    early = value[..., :quarter].sum(-1) / held[..., :quarter].sum(-1)
-    late = value[..., -quarter:].sum(-1) / held[..., -quarter:].sum(-1)
-    square = z * z
-    columns = [
-        *(mean, std, low, high, last[..., 0], slope, rms, high - low),
-        *((square * z).sum(-1) / count, (square * square).sum(-1) / count),
-        *(np.maximum(np.abs(low), np.abs(high)) / rms, lag1, crossings, roughness, late - early),
-        LENGTH - count,
-    ]
-    features = np.stack(columns, axis=-1).reshape(len(x), -1).astype(np.float32)
-    return np.where(np.isfinite(features), features, np.float32(np.nan))
-
-
-def numpy_and_xgboost(parts: Trained, windows: Float32) -> list[npt.NDArray[np.floating]]:
-    """Score windows the usual way: features in Python, then each booster."""
-    features = numpy_features(windows, parts.spec.period_s / 3600)
-    heads = parts.heads
-    boosters = [head for head in (heads.fault, heads.modes, heads.lead_time) if head]
-    fault, modes, lead_time = (booster.inplace_predict(features) for booster in boosters)
-    return [fault, modes, np.sort(lead_time, axis=1)]
 
 
 def timings(
@@ -110,7 +97,7 @@ def _percentiles(values: list[float]) -> list[float]:
 
 def measure(*, quick: bool) -> dict[str, object]:
     """Train, convert and compare; the result is what `--json` prints."""
-    parts = train(rounds=ROUNDS, depth=DEPTH)
+    parts = train(rounds=ROUNDS, depth=DEPTH, length=LENGTH, count=1_000 if quick else TRAINED_ON)
     data = assembled(parts)
     whole = Model.load(data)
     bare_heads = replace(parts.heads, modes=None, lead_time=None)
@@ -119,32 +106,72 @@ def measure(*, quick: bool) -> dict[str, object]:
         "all_outputs": whole.run,
         "probability": bare.run,
         "numpy_xgboost": lambda windows: numpy_and_xgboost(parts, windows),
-        "all_outputs_explained": lambda windows: whole.run(windows, explain=True),
+        "sklearn_pipeline": sklearn_pipeline(parts),
+        "numpy_onnxmltools": onnxmltools_graph(parts),
     }
-    windows = synthetic_windows(2_000 if quick else 10_000, CHANNELS, LENGTH, seed=1)[0]
-    alone = timings(calls, [windows[i : i + 1] for i in range(300 if quick else 2_000)])
-    starts = range(0, len(windows) - 63, 64)
-    del calls["all_outputs_explained"]
-    together = timings(calls, [windows[i : i + 64] for i in starts])
+    windows = synthetic_windows(2_048 if quick else 10_240, CHANNELS, LENGTH, seed=1)[0]
+    explained = {"all_outputs_explained": lambda some: whole.run(some, explain=True)}
+    by_size = {
+        size: timings(calls | (explained if size == 1 else {}), _batches(windows, size, quick))
+        for size in SIZES
+    }
     report = parity(data, parts.heads, parts.calibration, windows)
     return {
+        "window": [LENGTH, CHANNELS],
         "trees": 6 * ROUNDS,
-        "n1_us": {name: asdict(timing) for name, timing in alone.items()},
-        "n64_us": {name: asdict(timing) for name, timing in together.items()},
-        "n64_windows_per_s": {name: round(64e6 / t.p50) for name, t in together.items()},
+        "model_bytes": len(data),
+        **{f"n{size}_us": _told(found) for size, found in by_size.items()},
+        "windows_per_s": {
+            name: {f"n{size}": round(size * 1e6 / by_size[size][name].p50) for size in SIZES}
+            for name in calls
+        },
         "parity": {
             "windows": report.windows,
             "flips": report.flips,
             "max_abs": report.max_abs_probability,
         },
-        "ratios": {
-            "n1_vs_numpy_xgboost": _ratio(alone["numpy_xgboost"], alone["all_outputs"]),
-            "n64_throughput_vs_numpy_xgboost": _ratio(
-                together["numpy_xgboost"], together["all_outputs"]
-            ),
-            "all_outputs_vs_probability": _ratio(alone["all_outputs"], alone["probability"]),
-        },
+        "session_rss_mib": session_rss_mib(data),
+        "ratios": _ratios(by_size),
     }
+
+
+def session_rss_mib(data: bytes) -> float:
+    """Return what loading a model and explaining a window adds to a process that has the runtime.
+
+    Freed memory is given back to the system before each look (malloc_trim).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(data)
+        command = [sys.executable, "-c", RSS_SCRIPT, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return round(float(done.stdout), 1)
+
+
+def _batches(windows: Float32, size: int, quick: bool) -> list[Float32]:  # noqa: FBT001 - private
+    most = (200 if quick else 2_000) if size == 1 else len(windows) // size
+    return [windows[at * size : (at + 1) * size] for at in range(most)]
+
+
+def _told(found: dict[str, Timing]) -> dict[str, dict[str, float]]:
+    return {name: asdict(timing) for name, timing in found.items()}
+
+
+def _ratios(by_size: dict[int, dict[str, Timing]]) -> dict[str, float]:
+    alone = by_size[1]
+    ours = {
+        "n1_vs_numpy_xgboost": _ratio(alone["numpy_xgboost"], alone["all_outputs"]),
+        "n64_throughput_vs_numpy_xgboost": _ratio(
+            by_size[64]["numpy_xgboost"], by_size[64]["all_outputs"]
+        ),
+        "all_outputs_vs_probability": _ratio(alone["all_outputs"], alone["probability"]),
+    }
+    others = {
+        f"n{size}_vs_{peer}": _ratio(found[peer], found["all_outputs"])
+        for size, found in by_size.items()
+        for peer in ("numpy_xgboost", "sklearn_pipeline", "numpy_onnxmltools")
+    }
+    return others | ours
 
 
 def assembled(parts: Trained) -> bytes:

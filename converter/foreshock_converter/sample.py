@@ -102,9 +102,10 @@ def train(
     depth: int = 3,
     derived: Sequence[Derived] = (),
     choice: Sequence[str] = DEFAULT_CHOICE,
+    count: int = WINDOWS,
 ) -> Trained:
-    """Train all heads on synthetic windows, with the features that `choice` names."""
-    windows, hours, mode = synthetic_windows(WINDOWS, len(channels), length, seed=seed)
+    """Train all heads on `count` synthetic windows, with the features that `choice` names."""
+    windows, hours, mode = synthetic_windows(count, len(channels), length, seed=seed)
     graph = FeatureGraph(tuple(channels), length, period_s, tuple(derived), tuple(choice))
     features = graph.extract(windows)
     common = {"max_depth": depth, "seed": seed, "nthread": 1}
