@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from foreshock_converter import inspection
 from foreshock_converter.errors import UnsupportedModelError
-from foreshock_wire.errors import ModelError
+from foreshock_wire.errors import ForeshockError
 from foreshock_wire.model import Model
 
 existing = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -33,26 +34,67 @@ def inspect(file: Path, *, as_json: bool) -> None:
     click.echo(json.dumps(facts) if as_json else "\n".join(inspection.lines(data, facts)))
 
 
-@cli.command(epilog="Example: foreshock convert verify model.onnx && echo fit to ship")
+@cli.command(
+    epilog="""\b
+Examples:
+  foreshock convert verify model.onnx && echo fit to ship
+  foreshock convert verify model.onnx --boosters boosters.json
+"""
+)
 @model_file
+@click.option(
+    "--boosters",
+    type=existing,
+    metavar="JSON",
+    help="Prove again that the file is the model that was trained: boosters.json, which a "
+    "retraining keeps beside it in the registry.",
+)
+@click.option(
+    "--windows",
+    type=existing,
+    metavar="NPY",
+    help="Windows float32[N, T, C] to prove it on, beside the generated ones.",
+)
 @as_json
-def verify(file: Path, *, as_json: bool) -> None:
-    """Run the golden windows that travel in a model file; exit 1 unless it repeats them."""
+def verify(file: Path, boosters: Path | None, windows: Path | None, *, as_json: bool) -> None:
+    """Run the golden windows that travel in a model file; exit 1 unless it repeats them.
+
+    With --boosters the whole parity report is made again, on 10,000 windows, absurd ones among
+    them: every decision must be the trained model's.
+    """
     try:
-        model = Model.load(file)
-        model.self_test()
-    except ModelError as error:
+        facts, report = _verified(file, boosters, windows)
+    except ForeshockError as error:
         if not as_json:
             raise
         click.echo(json.dumps({"ok": False, "error": str(error)}))
         raise click.exceptions.Exit(1) from None
+    if as_json:
+        click.echo(json.dumps({"ok": True} | facts))
+        return
+    click.echo(f"{facts['sha256'][:12]} repeats its {facts['golden_windows']} golden windows")
+    for line in report:
+        click.echo(line)
+
+
+def _verified(
+    file: Path, boosters: Path | None, windows: Path | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what was verified, for a machine, and the parity report's lines for a person."""
+    if windows is not None and boosters is None:
+        raise UnsupportedModelError("--windows goes with --boosters: give the boosters.json too")
+    data = file.read_bytes()
+    model = Model.load(data)
+    model.self_test()
     golden = len(model.spec.golden.windows) if model.spec.golden else 0
-    facts = {"ok": True, "sha256": model.sha256, "golden_windows": golden}
-    click.echo(
-        json.dumps(facts)
-        if as_json
-        else f"{model.spec.name} {model.sha256[:12]} repeats its {golden} golden windows"
-    )
+    facts: dict[str, Any] = {"sha256": model.sha256, "golden_windows": golden}
+    if boosters is None:
+        return facts, []
+    from foreshock_converter.keepsake import recomputed  # noqa: PLC0415 - loads XGBoost
+
+    report = recomputed(data, boosters.read_text(encoding="utf-8"), windows)
+    report.require()
+    return facts | {"parity": asdict(report)}, report.lines()
 
 
 @cli.command(

@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from foreshock_converter.cli import cli
+from foreshock_converter.keepsake import kept
+from foreshock_converter.sample import train
 from foreshock_wire.errors import NotAModelError
 
 if TYPE_CHECKING:
@@ -59,6 +62,47 @@ def test_inspect_tells_a_machine(file: Path, model: Model) -> None:
     assert facts["features"] == list(model.spec.features)
     assert facts["golden_windows"] == 8
     assert "baseline" not in facts
+
+
+@pytest.fixture(scope="module")
+def boosters(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("kept") / "boosters.json"
+    path.write_text(kept(trained.heads, trained.calibration))
+    return path
+
+
+def test_verify_proves_the_file_again_from_the_kept_boosters(file: Path, boosters: Path) -> None:
+    found = last_object(convert("verify", file, "--boosters", boosters, "--json"))
+    assert found["ok"] is True
+    assert found["parity"]["windows"] >= 10_000
+    assert found["parity"]["flips"] == 0
+    assert found["parity"]["max_abs_probability"] < 1e-5
+
+
+def test_verify_refuses_a_file_that_others_boosters_made(
+    file: Path, trained: Trained, tmp_path: Path
+) -> None:
+    other = tmp_path / "boosters.json"
+    other.write_text(kept(train(seed=1).heads, trained.calibration))
+    result = convert("verify", file, "--boosters", other, "--json")
+    assert result.exit_code == 1
+    assert "decisions flip" in last_object(result)["error"]
+
+
+def test_verify_names_boosters_and_windows_that_are_none(
+    file: Path, boosters: Path, tmp_path: Path
+) -> None:
+    nonsense, shapeless = tmp_path / "nonsense.json", tmp_path / "windows.npy"
+    nonsense.write_text('{"version": 1, "boosters": {"fault": {}}}')
+    np.save(shapeless, np.zeros((2, 3), np.float32))
+    for told, *args in (
+        ("boosters.json", "--boosters", nonsense),
+        ("has shape", "--boosters", boosters, "--windows", shapeless),
+        ("goes with --boosters", "--windows", shapeless),
+    ):
+        result = convert("verify", file, *args, "--json")
+        assert result.exit_code == 1
+        assert told in last_object(result)["error"]
 
 
 def test_verify_passes_a_good_file(file: Path) -> None:

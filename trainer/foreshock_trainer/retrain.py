@@ -17,6 +17,7 @@ import numpy as np
 import xgboost as xgb
 
 from foreshock_converter.assemble import assemble
+from foreshock_converter.keepsake import kept
 from foreshock_converter.parity import ParityReport, parity
 from foreshock_trainer.baselines import single_threshold
 from foreshock_trainer.blueprint import blueprint, healthy_baseline
@@ -239,6 +240,7 @@ def _register(
             "spec.json": built.spec_json,
             "verdict.json": json.dumps(asdict(found.verdict)),
             "parity.json": json.dumps(asdict(built.parity)),
+            "boosters.json": kept(fitted.heads, fitted.calibration),
         },
     )
     if not found.verdict.passed:
