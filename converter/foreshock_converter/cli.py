@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from foreshock_converter import inspection
 from foreshock_converter.errors import UnsupportedModelError
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.model import Model
@@ -29,6 +28,8 @@ def cli() -> None:
 @as_json
 def inspect(file: Path, *, as_json: bool) -> None:
     """Print what a model file says of itself."""
+    from foreshock_converter import inspection  # noqa: PLC0415 - loads onnx
+
     data = file.read_bytes()
     facts = inspection.facts(data)
     click.echo(json.dumps(facts) if as_json else "\n".join(inspection.lines(data, facts)))

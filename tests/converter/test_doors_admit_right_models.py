@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import lightgbm as lgb
 import numpy as np
+import onnxruntime as ort
 import pytest
+from spox import Tensor, argument, build
 
+from foreshock_converter.doors import from_lightgbm
+from foreshock_converter.doors.admit import settled
 from foreshock_converter.doors.brought import LEAST_PROBABILITY
 from foreshock_wire.model import Model
 from tests.converter.brought_models import (
@@ -77,3 +82,30 @@ def test_features_are_read_in_the_order_of_the_request(tmp_path: Path) -> None:
     assert bench.bring(file, features=swapped).exit_code == 0
     have = Model.load(bench.out).run(unseen[:, None, :]).probability.ravel()
     np.testing.assert_allclose(have, predict(unseen[:, [2, 0, 1]]), atol=1e-5)
+
+
+def test_a_lightgbm_threshold_between_two_neighbouring_floats(tmp_path: Path) -> None:
+    low = np.float32(1407.1498)
+    x = rows(0)
+    x[:, 0] = np.where(np.arange(len(x)) % 2, low, np.nextafter(low, np.float32(np.inf)))
+    quiet = {"objective": "binary", "verbose": -1, "num_threads": 1}
+    booster = lgb.train(quiet, lgb.Dataset(x, np.arange(len(x)) % 2), num_boost_round=5)
+    booster.save_model(tmp_path / "model.txt")
+    estimator = from_lightgbm.read(tmp_path / "model.txt")
+    features = argument(Tensor(np.float32, ("N", 3)))
+    graph = build({"x": features}, {"logits": estimator.nodes(features)})
+    session = ort.InferenceSession(graph.SerializeToString())
+    have = session.run(None, {"x": x})[0]
+    np.testing.assert_allclose(have, estimator.logits(x), atol=1e-4)
+
+
+def test_a_threshold_keeps_off_the_probabilities_and_every_decision() -> None:
+    steps, close = np.array([0.0, 0.25, 0.5, 0.75, 1.0]), np.array([0.49999, 0.5])
+    for shares in (np.repeat(steps, 3), steps, close):
+        moved, notes = settled(0.5, shares)
+        assert 0.4998 < moved < 0.5
+        assert notes
+        np.testing.assert_array_equal(shares >= moved, shares >= 0.5)
+    # Steps that only other rows lie on count too: those of a forest whose rows here miss it.
+    assert settled(0.5, np.repeat(steps[[0, 1, 3]], 3))[0] < 0.5
+    assert settled(0.5, np.linspace(0.1, 0.9, 1000)) == (0.5, ())

@@ -62,6 +62,14 @@ def test_isotonic_calibration_that_skl2onnx_gets_wrong_is_refused(tmp_path: Path
     assert not bench.out.exists()
 
 
+def test_trees_that_split_on_what_is_missing_are_refused_and_not_waited_for(tmp_path: Path) -> None:
+    x = rows(0)
+    holes = np.where(np.random.default_rng(1).random(x.shape) < 0.1, np.float32(np.nan), x)
+    forest = RandomForestClassifier(5, random_state=0).fit(holes, labels(x, 2))
+    joblib.dump(forest, tmp_path / "model.joblib")
+    assert "SimpleImputer" in refusal(Bench(tmp_path), tmp_path / "model.joblib", "--trust")
+
+
 def test_a_converter_that_is_wrong_by_a_thousandth_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

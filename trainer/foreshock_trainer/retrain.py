@@ -18,7 +18,7 @@ import xgboost as xgb
 
 from foreshock_converter.assemble import assemble
 from foreshock_converter.keepsake import kept
-from foreshock_converter.parity import ParityReport, parity
+from foreshock_converter.parity import PROOF_WINDOWS, ParityReport, parity
 from foreshock_trainer.baselines import single_threshold
 from foreshock_trainer.blueprint import blueprint, healthy_baseline
 from foreshock_trainer.evaluate import NS_PER_HOUR, WindowFigures, numbers
@@ -162,7 +162,7 @@ def _build(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -> _Bu
         provenance=_provenance(settings, gathered, fitted),
     )
     data = assemble(spec, fitted.heads, fitted.calibration, fitted.novelty, windows=typical)
-    proof = parity(data, fitted.heads, fitted.calibration, unseen)
+    proof = parity(data, fitted.heads, fitted.calibration, unseen, at_least=PROOF_WINDOWS)
     return _Built(data, hashlib.sha256(data).hexdigest(), proof, spec.to_json())
 
 

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     Float32 = npt.NDArray[np.float32]
     Float64 = npt.NDArray[np.float64]
 
+SAME: Final = 1e-9
+"""Probabilities this near are the same number: what summing in float64 leaves."""
 NEAR: Final = 1e-4
-"""A probability this near to the threshold may fall to either side by rounding."""
+"""How far a threshold moves at most to keep off a probability."""
 MOST_SHAPLEY: Final = 1e-2
 """In float32 the margin of a probability of 1e-5 is known to about this much."""
 
@@ -84,14 +86,16 @@ def settled(threshold: float, probabilities: Float64) -> tuple[float, tuple[str,
     hang on the last bit. The threshold moves below them, half the way to the next lower one at
     most, so that every decision stays as the estimator makes it.
     """
-    if not (np.abs(probabilities - threshold) < NEAR / 10).any():
+    lies_on_one = (np.abs(probabilities - threshold) < SAME).any()
+    goes_in_steps = len(np.unique(probabilities.round(9))) <= len(probabilities) / 2
+    if not lies_on_one and not goes_in_steps:
         return threshold, ()
-    below = probabilities[probabilities < threshold - NEAR / 10]
+    below = probabilities[probabilities < threshold - SAME]
     gap = threshold - float(below.max(initial=threshold - 2 * NEAR))
     moved = threshold - min(NEAR, gap / 2)
     note = (
-        f"the threshold is {moved:.6g}: probabilities of exactly {threshold:g} occur, and rounding "
-        "must not decide"
+        f"the threshold is {moved:.6g}: probabilities of exactly {threshold:g} can occur, and "
+        "rounding must not decide"
     )
     return moved, (note,)
 

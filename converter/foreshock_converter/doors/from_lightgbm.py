@@ -92,6 +92,27 @@ def _converted(booster: lgb.Booster, name: str) -> onnx.ModelProto:
         raise UnsupportedModelError(
             f"onnxmltools does not convert the LightGBM model {name}: {error!r:.300}"
         ) from None
+    return _rounded_down(proto, booster.model_to_string())
+
+
+def _rounded_down(proto: onnx.ModelProto, text: str) -> onnx.ModelProto:
+    """Put each threshold on the greatest float32 that is not above it.
+
+    LightGBM compares float64 `x <= t`. onnxmltools rounds t to the nearest float32, and where that
+    is above t, a feature of just this value goes the other way.
+    """
+    down: dict[tuple[int, float], float] = {}
+    for feature, _, threshold in _splits(text):
+        nearest = np.float32(threshold)
+        below = np.nextafter(nearest, np.float32(-np.inf))
+        floor = float(below if float(nearest) > threshold else nearest)
+        key = (feature, float(nearest))
+        down[key] = min(floor, down.get(key, floor))
+    for node in proto.graph.node:
+        told = {attribute.name: attribute for attribute in node.attribute}
+        if "nodes_values" in told:
+            pairs = zip(told["nodes_featureids"].ints, told["nodes_values"].floats, strict=True)
+            told["nodes_values"].floats[:] = [down.get(pair, pair[1]) for pair in pairs]
     return proto
 
 

@@ -14,7 +14,7 @@ from foreshock_converter.doors.brought import Estimator, log_nodes, log_of
 from foreshock_converter.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
     import onnx
@@ -156,6 +156,28 @@ def _refuse(estimator: Any, name: str) -> None:  # noqa: ANN401 - a third party'
         raise UnsupportedModelError(f"{name} is a {told} that was not fitted on a plain table")
     if np.ndim(estimator.classes_[0]):
         raise UnsupportedModelError(f"{name} has several targets: bring one classifier")
+    if any(np.isinf(tree.threshold).any() for tree in _trees(estimator)):
+        raise UnsupportedModelError(
+            f"{name} splits on whether a value is missing, and skl2onnx never comes to an end of "
+            "it: fill missing values before the trees (SimpleImputer), or train XGBoost"
+        )
+
+
+def _trees(thing: Any) -> Iterator[Any]:  # noqa: ANN401 - whatever is inside an estimator
+    """Return every tree inside, however deep: in pipelines, forests, calibrations, votes."""
+    if isinstance(thing, list | tuple):
+        inside = list(thing)
+    elif isinstance(thing, np.ndarray) and thing.dtype == object:
+        inside = list(thing.flat)
+    elif type(thing).__module__.startswith("sklearn."):
+        if hasattr(thing, "tree_"):
+            yield thing.tree_
+            return
+        inside = list(getattr(thing, "__dict__", {}).values())
+    else:
+        return
+    for part in inside:
+        yield from _trees(part)
 
 
 def _probabilities(estimator: Any, names: tuple[str, ...], features: Float32) -> Float64:  # noqa: ANN401
