@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements" / "agent.txt"
 CENTRE_ONLY = ("pandas", "scipy", "sklearn", "xgboost", "mlflow", "onnx", "pyarrow", "deltalake")
-LARGEST_MB = 300
+LARGEST_MB = 260
 AT = Gateway("site-1", "gw-1")
 NAMES = [channel.id for channel in CHANNELS]
 PATIENCE_S = 60

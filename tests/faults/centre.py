@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+from foreshock_fleet.blocks import BlockService
 from foreshock_wire import topics
-from foreshock_wire.messages import BlockRequest, Desired, ModelRef, Report
-from foreshock_wire.model import Model
+from foreshock_wire.messages import BlockRequest, FileRequest, Report
 from foreshock_wire.topics import Down, Up
+from tests.agent.centre import BLOCK, Signing
 from tests.agent.rig import AT, Client
 
 if TYPE_CHECKING:
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     import paho.mqtt.client as mqtt
 
     from foreshock.brokers import MosquittoBroker
-
-BLOCK_BYTES: Final = 16_384
 
 
 class Centre:
@@ -31,9 +31,9 @@ class Centre:
         self._broker = broker
         self._child: subprocess.Popen[bytes] | None = None
         self._counter = 0
-        self._models: dict[str, bytes] = {}
+        self.signing = Signing(folder / "fleet", datetime.now(UTC))
         self.state: str | None = None
-        self._client = Client(broker.port, topics.any_up(Up.BLOCK), topics.any_up(Up.REPORT))
+        self._client = Client(broker.port, *map(topics.any_up, (Up.BLOCK, Up.FILE, Up.REPORT)))
         self._client.paho.on_message = self._hear
 
     def start(self) -> None:
@@ -58,29 +58,25 @@ class Centre:
         return self._child.wait(30)
 
     def desire(self, model: bytes) -> None:
-        """Tell the gateway to run this model."""
+        """Release a model and tell the gateway, signed, to run it."""
         self._counter += 1
-        sha256 = Model.load(model).sha256
-        self._models[sha256] = model
-        ref = ModelRef(
-            sha256=sha256,
-            size=len(model),
-            block_bytes=BLOCK_BYTES,
-            name="m",
-            version=str(self._counter),
-        )
-        desired = Desired(gateway=AT.gateway, counter=self._counter, model=ref)
-        self._client.publish(topics.down(AT, Down.DESIRED), desired.to_bytes(), retain=True)
+        self.signing.release(model)
+        directive = self.signing.directive(model, self._counter, at=AT)
+        self._client.publish(topics.down(AT, Down.DESIRED), directive.to_bytes(), retain=True)
 
     def _hear(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
-        _, what = topics.parse_up(message.topic)
+        at, what = topics.parse_up(message.topic)
         if what is Up.REPORT:
             self.state = Report.from_bytes(message.payload).state
             return
-        asked = BlockRequest.from_bytes(message.payload)
-        at = asked.index * BLOCK_BYTES
-        block = self._models[asked.sha256][at : at + BLOCK_BYTES]
-        self._client.publish(topics.block(AT, asked.sha256, asked.index), block)
+        blocks = BlockService(self.signing.repository, lambda _: BLOCK)
+        answer = (
+            blocks.answer(at, BlockRequest.from_bytes(message.payload))
+            if what is Up.BLOCK
+            else blocks.answer_file(at, FileRequest.from_bytes(message.payload))
+        )
+        assert answer is not None
+        self._client.publish(*answer)
 
     def close(self) -> None:
         """Leave nothing behind."""

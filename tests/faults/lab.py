@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -94,10 +95,11 @@ class Lab:
         self.uplink = enter(Cable(self.cloud.port))
         self.agent = Agent(settings(self.folder / "gate-1", self.cable.port, self.uplink.port))
         self.agent.install(self.model)
-        enter(self.agent)
-        self.watcher = enter(Client(self.local.port, topics.status(AT)))
         self.centre = Centre(self.folder, self.cloud)
         self._stack.callback(self.centre.close)
+        shutil.copy(self.centre.signing.root, self.agent.settings.root_of_trust)
+        enter(self.agent)
+        self.watcher = enter(Client(self.local.port, topics.status(AT)))
         self.centre.start()
         wait_for(lambda: online(self.watcher), "the agent's birth")
         client = enter(Client(self.local.port))

@@ -52,8 +52,9 @@ def killed(lab: Lab, kills: int, other: bytes) -> tuple[list[Score], list[bytes]
         "agent killed in its start": lab.kill_in_start,
         "agent killed between commit and PUBACK": lab.kill_unacknowledged,
     }
+    updating = {"agent killed in an update": update}
     joined = {
-        "agent killed in an update": update,
+        **updating,
         "agent and ingest killed": in_turn(lab.kill_worker, lab.restart),
         **alone,
     }
@@ -61,7 +62,8 @@ def killed(lab: Lab, kills: int, other: bytes) -> tuple[list[Score], list[bytes]
     lab.disturb(alone, kills - kills // 2)
     made = scores_so_far(lab)
     lab.uplink.plug()
-    lab.disturb(joined, kills // 2)
+    lab.disturb(updating, 1)
+    lab.disturb(joined, kills // 2 - 1)
     wait_for(lambda: lab.centre.state in {None, "committed"}, "the last update")
     lab.drain()
     return made, models
