@@ -98,7 +98,7 @@ def onnxmltools_graph(parts: Trained) -> Score:
     Its lead times are wrong (every tree lands on the first quantile); they take as long.
     """
     period_h = parts.spec.period_s / 3600
-    sessions = [_converted(booster) for booster in boosters(parts)]
+    sessions = [converted(booster) for booster in boosters(parts)]
 
     def score(windows: Float32) -> object:
         features = numpy_features(windows, period_h)
@@ -133,7 +133,8 @@ def _estimator(kind: type[Any], booster: xgb.Booster) -> Any:  # noqa: ANN401 - 
     return estimator
 
 
-def _converted(booster: xgb.Booster) -> ort.InferenceSession:
+def converted(booster: xgb.Booster) -> ort.InferenceSession:
+    """Return a booster as onnxmltools converts it; its input is `x` float32[N, F]."""
     from onnxmltools import convert_xgboost  # noqa: PLC0415 - slow to import
     from onnxmltools.convert.common.data_types import FloatTensorType  # noqa: PLC0415
 
