@@ -1,7 +1,7 @@
 """A second oracle: the trees as onnxmltools converts them say what the model file says.
 
-It is right for a binary head and wrong for a softmax of two classes, which it takes for a binary one;
-`test_doors_refuse_wrong_models` pins where else it is wrong. Features are the graph's own, on
+It is right for a binary head and wrong for a softmax of two classes, which it takes for a binary
+one; `test_doors_refuse_wrong_models` pins where else it is wrong. Features are the graph's own, on
 windows of every kind.
 """
 
