@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from foreshock_wire import topics
-from tests.agent.rig import AT, Agent, Client, healthy, online, wait_for, write_settings
+from tests.agent.process import Agent
+from tests.agent.rig import AT, Client, healthy, online, wait_for, write_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

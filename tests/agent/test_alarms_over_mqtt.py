@@ -8,7 +8,8 @@ from foreshock_wire import topics
 from foreshock_wire.messages import Alarm, AlarmAction, AlarmCommand, AlarmState
 from foreshock_wire.model import Model
 from foreshock_wire.topics import Stream
-from tests.agent.rig import AT, Agent, Client, alarming, online, sample, wait_for, write_settings
+from tests.agent.process import Agent
+from tests.agent.rig import AT, Client, alarming, online, sample, wait_for, write_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from foreshock_wire import topics
 from foreshock_wire.messages import Status
+from tests.agent.process import Agent
 from tests.agent.rig import (
     AT,
-    Agent,
     Bench,
     Client,
     get,

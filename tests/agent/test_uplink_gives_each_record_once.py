@@ -20,17 +20,8 @@ from foreshock_wire import topics
 from foreshock_wire.batch import Readings, Scores, decode
 from foreshock_wire.messages import RecordBatch, UpAck
 from foreshock_wire.topics import Down, Stream
-from tests.agent.rig import (
-    AT,
-    Agent,
-    Bench,
-    Client,
-    Ledger,
-    healthy,
-    online,
-    wait_for,
-    write_settings,
-)
+from tests.agent.process import Agent
+from tests.agent.rig import AT, Bench, Client, Ledger, healthy, online, wait_for, write_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from foreshock_agent.notify import Supervisor
-from tests.agent.rig import DEADLINE_S, Agent, Client, healthy, wait_for, write_settings
+from tests.agent.process import Agent
+from tests.agent.rig import DEADLINE_S, Client, healthy, wait_for, write_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

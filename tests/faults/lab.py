@@ -25,10 +25,10 @@ from foreshock_agent.link import Delivery
 from foreshock_trainer.lake import Lake
 from foreshock_wire import topics
 from foreshock_wire.model import Model
+from tests.agent.process import Agent
 from tests.agent.rig import (
     AT,
     BEGIN_NS,
-    Agent,
     Bench,
     Client,
     Ledger,
