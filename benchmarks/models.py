@@ -40,7 +40,7 @@ def measure(root: Path, *, quick: bool) -> dict[str, Any]:
             absent.append(name)
             continue
         begin = time.perf_counter()
-        made = make(root, quick=quick)
+        made = make(root / name, quick=quick)
         seconds[name] = round(time.perf_counter() - begin, 1)
         rows += [asdict(row) for row in made]
         for row in made:

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import xgboost as xgb
 
-from benchmarks.models_data import LOADS, SKAB_FLOW, ai4i, azure, gearbox, skab
 from foreshock_converter.features import FeatureGraph
 from foreshock_trainer.affiliation import affiliation, spans_of
 from foreshock_trainer.baselines import single_threshold
 from foreshock_trainer.calibrate import best_threshold
+from foreshock_trainer.datasets.ai4i2020 import read_table
+from foreshock_trainer.datasets.azure_pdm import read_days
+from foreshock_trainer.datasets.gearbox import LOADS, read_windows
+from foreshock_trainer.datasets.skab import FLOW, read_records
 from foreshock_trainer.evaluate import HOURS_PER_MONTH, numbers, window_figures
 from foreshock_trainer.leaks import Claim, Side, refuse_leaks
 from foreshock_wire.spec import Channel
@@ -62,7 +65,7 @@ class Row:
 
 def ai4i_rows(root: Path, *, quick: bool) -> list[Row]:
     """Return AI4I: stratified splits, with and without the documented rules as features."""
-    table, rules = ai4i(root)
+    table, rules = read_table(root)
     splits = 2 if quick else 20
     both = np.column_stack([table.features, rules])
     protocol = (
@@ -110,7 +113,7 @@ def _one_split(features: Floats, label: Bool, seed: int) -> WindowFigures:
 def skab_rows(root: Path, *, quick: bool) -> list[Row]:
     """Return SKAB valve1: a drop of the flow, its limit from the anomaly-free record alone."""
     del quick  # it takes a second
-    free, files = skab(root)
+    free, files = read_records(root)
     width = len(files[0][0])
     pieces = [free[i : i + width] for i in range(0, len(free) - width, 200)]
     limit = float(
@@ -140,7 +143,7 @@ def skab_rows(root: Path, *, quick: bool) -> list[Row]:
 
 def _drop(values: Floats) -> Floats:
     """Return by how many of its own deviations the flow lies below the file's beginning."""
-    flow = values[:, SKAB_FLOW]
+    flow = values[:, FLOW]
     total = np.concatenate([[0.0], np.cumsum(flow)])
     ends = np.arange(1, len(flow) + 1)
     begins = np.maximum(0, ends - SMOOTHING)
@@ -153,7 +156,7 @@ def _drop(values: Floats) -> Floats:
 
 def gearbox_rows(root: Path, *, quick: bool) -> list[Row]:
     """Return the gearbox: trained on two loads, judged on the third."""
-    windows, broken, load = gearbox(root, GEAR_LENGTH)
+    windows, broken, load = read_windows(root, GEAR_LENGTH)
     channels = tuple(Channel(f"a{i}", "g") for i in range(1, 5))
     graph = FeatureGraph(channels, GEAR_LENGTH, 1 / 5000, choice=("time", "spectral", "envelope"))
     features = graph.extract(windows)
@@ -184,7 +187,7 @@ def _judged(
 
 def azure_rows(root: Path, *, quick: bool) -> list[Row]:
     """Return Azure by machine: within 24 h from several sources, and 24 to 72 h ahead."""
-    days = azure(root)
+    days = read_days(root)
     previous = _yesterday(days.machine, days.telemetry)
     telemetry = np.column_stack([days.telemetry, previous, days.telemetry - previous])
     errors = np.column_stack([telemetry, days.errors])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -108,6 +109,25 @@ def test_lead_time_interval_and_alarms_are_of_test_machines_failures(trained: Tr
     lead = scored.lead_time[alarms]
     assert (np.diff(lead, axis=1) >= 0).all()
     assert (lead >= 0).all()
+
+
+def test_windows_of_the_lake_are_exported_as_the_training_had_them(
+    trained: Trained, tmp_path: Path
+) -> None:
+    settings, out = trained.settings, tmp_path / "windows"
+    arguments = ["data", "export-lake", "--lake", settings.lake, "--out", str(out), "--json"]
+
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+    told, counts = json.loads(done.stdout.splitlines()[-1]), trained.first.counts
+    parts = ("train", "validation", "test")
+    assert sum(told["counts"][part]["rows"] for part in parts) == counts["windows"]
+    assert [told["counts"][part]["groups"] for part in parts] == [
+        counts[f"{part}_machines"] for part in parts
+    ]
+    test = pq.read_table(out / "test.parquet")
+    assert pc.sum(test["fails_within_horizon"]).as_py() == trained.first.test.window.positives
+    assert told["answers"] == ["fails_within_horizon", "lead_time_h", "mode"]
 
 
 def test_a_refusal_is_no_error_and_the_json_says_why(trained: Trained, tmp_path: Path) -> None:

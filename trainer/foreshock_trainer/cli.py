@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from foreshock_trainer.ingest_cli import ingest
 from foreshock_trainer.labels_cli import labels
 from foreshock_trainer.lake_cli import audit, upkeep
 from foreshock_trainer.lean import import_xgboost_alone
-from foreshock_trainer.learn_options import learn_options, learnt
+from foreshock_trainer.learn_options import learn_options, learnt, show_machines
 from foreshock_trainer.settings import LearnSettings, RetrainSettings
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def retrain(
     settings = RetrainSettings(
         tracking=tracking, name=name, vouched=vouched, promote=promote, **learnt(learn)
     )
-    outcome = run(settings, lambda line: click.echo(line, err=as_json), _show_machines)
+    outcome = run(settings, lambda line: click.echo(line, err=as_json), show_machines)
     result = outcome.as_json()
     if report:
         report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -125,7 +124,7 @@ def crossvalidate(
 
     settings = LearnSettings(**learnt(learn))
     found = cross_validate(
-        settings, folds, lambda line: click.echo(line, err=as_json), _show_machines
+        settings, folds, lambda line: click.echo(line, err=as_json), show_machines
     )
     _print(found.as_json(), found.lines(), as_json=as_json)
 
@@ -135,12 +134,6 @@ def _print(result: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> No
         click.echo(line, err=as_json)
     if as_json:
         click.echo(json.dumps(result))
-
-
-def _show_machines(done: int, total: int) -> None:
-    """Say on a terminal how far the reading is, on one line that the next one overwrites."""
-    if sys.stderr.isatty():
-        click.echo(f"\rreading machine {done} of {total}", err=True, nl=done == total)
 
 
 @cli.command(

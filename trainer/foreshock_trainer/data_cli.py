@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from foreshock_trainer.export_cli import export, export_lake
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ DATA = click.option(
 
 @click.group()
 def data() -> None:
-    """Real data sets: list, fetch, verify, and record as telemetry. None comes with Foreshock."""
+    """Real data sets: list, fetch, verify, record, export. None comes with Foreshock."""
+
+
+for command in (export, export_lake):
+    data.add_command(command)
 
 
 @data.command("list", epilog="Example: foreshock trainer data list")
@@ -166,10 +171,14 @@ def _about(one: DataSet) -> list[tuple[str, str]]:
     size = sum(file.size_bytes for file in one.files)
     return [
         ("origin", one.page),
-        ("download", one.download or "by hand, from the origin's page"),
+        *([("download", one.download or "by hand, from the origin's page")] if one.files else []),
         ("licence", one.licence),
         *([("subsets", parts)] if parts else []),
-        ("files", f"{len(one.files)}, {size / 1e6:.1f} MB uncompressed"),
+        *(
+            [("files", f"{len(one.files)}, {size / 1e6:.1f} MB uncompressed")]
+            if one.files
+            else [("files", "none: it is made here")]
+        ),
         ("protocol", one.protocol),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,3 +75,9 @@ def learnt(options: Mapping[str, Any]) -> dict[str, Any]:
         "channels": tuple(map(parse_channel, options["channels"])),
         "derived": tuple(map(parse_derived, options["derived"])),
     }
+
+
+def show_machines(done: int, total: int) -> None:
+    """Say on a terminal how far the reading is, on one line that the next one overwrites."""
+    if sys.stderr.isatty():
+        click.echo(f"\rreading machine {done} of {total}", err=True, nl=done == total)

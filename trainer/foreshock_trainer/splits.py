@@ -55,6 +55,11 @@ def is_test_machine(machine: str) -> bool:
     return _share_of(_TEST_SALT, machine) < TEST_SHARE
 
 
+def is_validation_machine(machine: str) -> bool:
+    """Say whether a machine that does not test validates; permanent likewise."""
+    return _share_of(_VALIDATION_SALT, machine) < VALIDATION_SHARE
+
+
 def split_machines(machines: Iterable[str]) -> Split:
     """Split machines by the hashes of their ids.
 
@@ -146,7 +151,7 @@ def rows_of(machine: npt.NDArray[Any], names: tuple[str, ...], group: Iterable[s
 def _group_of(machine: str) -> str:
     if is_test_machine(machine):
         return "test"
-    return "validation" if _share_of(_VALIDATION_SALT, machine) < VALIDATION_SHARE else "train"
+    return "validation" if is_validation_machine(machine) else "train"
 
 
 def _share_of(salt: str, machine: str) -> float:

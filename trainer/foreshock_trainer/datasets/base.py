@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -26,7 +27,8 @@ class DataError(ForeshockError):
 class DataFile:
     """One file as the origin publishes it: size and SHA-256 are those of the uncompressed bytes.
 
-    `subset` is the part of the data set that it belongs to, "" where there are no parts.
+    `name` is its path below the data set's folder; `subset` is the part of the data set that it
+    belongs to, "" where there are no parts.
     """
 
     name: str
@@ -42,7 +44,9 @@ class DataSet:
     `page` tells about it; `download` is the address of the file or zip at the origin, None where
     only a person can fetch it; `licence` and `protocol` are words; `tries` says how many settings
     were tried, on training data, before the figures of record were read. `fleet` reads a subset
-    as the lives of machines, None for a data set that is no record of machines over time.
+    as the lives of machines, None for a data set that is no record of machines over time; `sheet`
+    reads it as rows with the official split. One without files is made on this machine, as its
+    protocol tells.
     """
 
     name: str
@@ -54,11 +58,12 @@ class DataSet:
     tries: int
     files: tuple[DataFile, ...]
     fleet: FleetReader | None = None
+    sheet: SheetReader | None = None
 
     @property
     def subsets(self) -> tuple[str, ...]:
         """The subsets, in order; ("",) for a data set without."""
-        return tuple(dict.fromkeys(file.subset for file in self.files))
+        return tuple(dict.fromkeys(file.subset for file in self.files)) or ("",)
 
     def files_of(self, subset: str | None) -> tuple[DataFile, ...]:
         """Return the files of a subset, or all of them (None).
@@ -82,6 +87,47 @@ class FleetReader(Protocol):
         Raises:
             DataError: they cannot be read.
         """
+
+
+class SheetReader(Protocol):
+    """Reads one subset out of a folder of verified files, as rows."""
+
+    def __call__(self, folder: Path, subset: str, seed: int) -> Sheet:
+        """Return the rows and their parts; `seed` matters only where the protocol draws lots.
+
+        Raises:
+            DataError: the files cannot be read.
+        """
+
+
+class Part(StrEnum):
+    """What a row is for."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+    NONE = ""
+    """In an embargo, or of unknown outcome: for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Rows of a data set: columns of N values by name, and what each row is for.
+
+    `part` [N] of `Part`; `answers` are the columns that no model may read, the label first;
+    `group` and `time` name the columns that say which machine a row is of and when it was, None
+    where there is none. `rule` and `embargo` tell in words how the rows were parted; `by_group`
+    promises that no group stands in two parts.
+    """
+
+    columns: Mapping[str, npt.NDArray[Any]]
+    part: npt.NDArray[np.str_]
+    answers: tuple[str, ...]
+    group: str | None
+    time: str | None
+    rule: str
+    embargo: str
+    by_group: bool
 
 
 @dataclass(frozen=True, slots=True)

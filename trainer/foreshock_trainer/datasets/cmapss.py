@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from foreshock_trainer.datasets.base import DataError, DataFile, DataSet, Fleet, Life
+from foreshock_trainer.datasets.base import (
+    DataError,
+    DataFile,
+    DataSet,
+    Fleet,
+    Life,
+    Part,
+    Sheet,
+)
 from foreshock_trainer.datasets.files import content
+from foreshock_trainer.splits import is_validation_machine
 from foreshock_wire.spec import Channel, Role
 
 if TYPE_CHECKING:
@@ -70,20 +79,13 @@ def read_fleet(folder: Path, subset: str) -> Fleet:
     Raises:
         DataError: a file is missing, altered, or does not hold what it should.
     """
-    train, test, rul = (
-        _table(folder, subset, f"{part}_{subset}.txt", columns)
-        for part, columns in (("train", 26), ("test", 26), ("RUL", 1))
-    )
-    left = rul[:, 0].astype(np.int64)
-    engines = _by_engine(test)
-    if len(engines) != len(left):
-        raise DataError(f"{subset}: {len(engines)} test engines, but {len(left)} rows in RUL file")
+    train, test, left = _engines(folder, subset)
     return Fleet(
         channels=CHANNELS,
-        train=tuple(_life(rows, f"{subset.lower()}-train", 0) for rows in _by_engine(train)),
+        train=tuple(_life(rows, f"{subset.lower()}-train", 0) for rows in train),
         test=tuple(
-            _life(rows, f"{subset.lower()}-test", int(after))
-            for rows, after in zip(engines, left, strict=True)
+            _life(rows, f"{subset.lower()}-test", after)
+            for rows, after in zip(test, left, strict=True)
         ),
         mode=MODES[subset],
         counter=CYCLE.id,
@@ -92,6 +94,58 @@ def read_fleet(folder: Path, subset: str) -> Fleet:
         horizon_h=HORIZON_H,
         length=LENGTH,
     )
+
+
+def read_sheet(folder: Path, subset: str, seed: int) -> Sheet:
+    """Return one row per cycle; answers are the cycles left, and whether 30 or fewer are.
+
+    Raises:
+        DataError: as for `read_fleet`.
+    """
+    del seed  # the official split draws no lots
+    train, test, left = _engines(folder, subset)
+    whole = np.concatenate([*train, *test])
+    names = [_engine(rows, f"{subset.lower()}-train") for rows in train]
+    names += [_engine(rows, f"{subset.lower()}-test") for rows in test]
+    ends = [0] * len(train) + left
+    counts = [len(rows) for rows in (*train, *test)]
+    rul = np.concatenate([n - 1 + end - np.arange(n) for n, end in zip(counts, ends, strict=True)])
+    parts = [Part.VALIDATION if is_validation_machine(n) else Part.TRAIN for n in names]
+    parts[len(train) :] = [Part.TEST] * len(test)
+    sensors = {one.id: whole[:, 2 + i] for i, one in enumerate(CHANNELS) if one is not CYCLE}
+    return Sheet(
+        columns={
+            "machine": np.repeat(names, counts),
+            "cycle": whole[:, 1].astype(np.int64),
+            **sensors,
+            "fails_within_30": rul <= HORIZON_H,
+            "cycles_left": rul,
+        },
+        part=np.repeat(parts, counts),
+        answers=("fails_within_30", "cycles_left"),
+        group="machine",
+        time="cycle",
+        rule="test: the official test engines; validation: training engines by a hash of their id",
+        embargo="none: no engine stands in two parts",
+        by_group=True,
+    )
+
+
+def _engines(folder: Path, subset: str) -> tuple[list[Float64], list[Float64], list[int]]:
+    """Return the rows of training and of test engines, and the cycles left to the latter."""
+    train, test, rul = (
+        _table(folder, subset, f"{part}_{subset}.txt", columns)
+        for part, columns in (("train", 26), ("test", 26), ("RUL", 1))
+    )
+    left = rul[:, 0].astype(np.int64).tolist()
+    engines = _by_engine(test)
+    if len(engines) != len(left):
+        raise DataError(f"{subset}: {len(engines)} test engines, but {len(left)} rows in RUL file")
+    return _by_engine(train), engines, left
+
+
+def _engine(rows: Float64, prefix: str) -> str:
+    return f"{prefix}-{int(rows[0, 0]):03d}"
 
 
 def _table(folder: Path, subset: str, name: str, columns: int) -> Float64:
@@ -118,7 +172,7 @@ def _life(rows: Float64, prefix: str, cycles_left: int) -> Life:
     value = np.concatenate([rows[:, 2:], rows[:, 1:2]], axis=1)
     end_ns = START_NS + cycles * HOUR_NS
     return Life(
-        machine=f"{prefix}-{int(rows[0, 0]):03d}",
+        machine=_engine(rows, prefix),
         channel=np.tile(np.arange(sensors + 1), cycles),
         time_ns=time_ns.reshape(-1),
         value=value.astype(np.float32).reshape(-1),
@@ -181,4 +235,5 @@ CMAPSS: Final = DataSet(
         ),
     ),
     fleet=read_fleet,
+    sheet=read_sheet,
 )

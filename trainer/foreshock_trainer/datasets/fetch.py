@@ -195,8 +195,9 @@ def _published(archive: Path, files: Sequence[DataFile], url: str) -> dict[str, 
     wanted = {file.name: file for file in files}
     found = {
         name: data
-        for name, data in _members(archive.read_bytes(), url.rpartition("/")[2], 0)
-        if name in wanted
+        for path, data in _members(archive.read_bytes(), url.rpartition("/")[2], 0)
+        for name in wanted
+        if f"/{path}".endswith(f"/{name}")
     }
     if missing := wanted.keys() - found.keys():
         raise DataError(f"{url} does not hold {', '.join(sorted(missing))}")
@@ -208,7 +209,7 @@ def _published(archive: Path, files: Sequence[DataFile], url: str) -> dict[str, 
 
 
 def _members(data: bytes, name: str, depth: int) -> Iterator[tuple[str, bytes]]:
-    """Yield (bare name, bytes) of a file, or of everything in a zip and in the zips in it."""
+    """Yield (path, bytes) of a file, or of everything in a zip and in the zips in it."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         yield name, data
         return
@@ -221,7 +222,6 @@ def _members(data: bytes, name: str, depth: int) -> Iterator[tuple[str, bytes]]:
                     continue
                 if member.file_size > MOST_MEMBER_BYTES:
                     raise DataError(f"{member.filename} in {name} claims {member.file_size} bytes")
-                bare = member.filename.rpartition("/")[2]
-                yield from _members(archive.read(member), bare, depth + 1)
+                yield from _members(archive.read(member), member.filename, depth + 1)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise DataError(f"{name} is a damaged zip: {error}") from None

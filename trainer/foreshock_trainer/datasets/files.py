@@ -89,7 +89,7 @@ def check(file: DataFile, data: bytes, where: str) -> Found:
 
 def _look(folder: Path, file: DataFile) -> tuple[Found, bytes]:
     plain = folder / file.name
-    zipped = plain.with_name(file.name + GZIP)
+    zipped = plain.with_name(plain.name + GZIP)
     try:
         if plain.is_file():
             data = plain.read_bytes()
