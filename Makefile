@@ -36,6 +36,11 @@ kill_test: ## Kill, cut and freeze agent, ingest and brokers 20 times a test (AR
 	@$(BIN)/python -m pytest -q tests/faults --kills 20 $(ARGS)
 kill-test: kill_test
 
+.PHONY: faults
+faults: ## The whole fault laboratory, about half an hour (ARGS='--kills 50 --seed 7')
+	@sh scripts/setup.sh dev
+	@$(BIN)/python -m pytest -n 2 --dist load tests/faults --kills 300 $(ARGS)
+
 .PHONY: lint
 lint: ## Check style, types and layers
 	@sh scripts/setup.sh dev

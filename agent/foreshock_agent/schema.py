@@ -6,7 +6,6 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from sqlite_utils import Database
 
 from foreshock_agent import chunks
 from foreshock_wire.batch import Readings
@@ -15,6 +14,8 @@ from foreshock_wire.errors import ForeshockError
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
+
+    from sqlite_utils import Database
 
 READINGS: Final = {
     "epoch": int,
@@ -137,13 +138,17 @@ def migrate(connection: sqlite3.Connection) -> None:
     Raises:
         StoreTooNewError: it is newer than this agent.
     """
-    db = Database(connection)
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > len(MIGRATIONS):
         raise StoreTooNewError(
             f"the database has version {version}, this agent knows up to {len(MIGRATIONS)}: "
             "start the newer agent again, or move the database aside"
         )
+    if version == len(MIGRATIONS):
+        return
+    from sqlite_utils import Database  # noqa: PLC0415 - imports pandas where there is one
+
+    db = Database(connection)
     for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
         step(db)

@@ -70,7 +70,7 @@ stride = 2
 {commit}
 
 [uplink]
-batch_records = 100
+batch_records = {batch_records}
 resend_s = 0.2
 resend_max_s = 0.5
 
@@ -89,6 +89,7 @@ def write_settings(
     local: str = "",
     windows: str = "",
     commit: str = "interval_s = 0.2\nmessages = 10",
+    batch_records: int = 100,
     extra: str = "",
 ) -> Path:
     """Write an agent's settings; `extra` is appended, the others stand in their sections."""
@@ -103,6 +104,7 @@ def write_settings(
             local=local,
             windows=windows,
             commit=commit,
+            batch_records=batch_records,
             extra=extra,
         )
     )

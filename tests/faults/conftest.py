@@ -18,6 +18,12 @@ __all__ = ["model_bytes", "other_model_bytes"]
 
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
+    """How often a test kills: `--kills N`."""
+    return int(request.config.getoption("--kills") or 20)
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> int:
     """How many disturbances a test makes: `--kills N`; by default enough for every way once."""
     return int(request.config.getoption("--kills") or 5)
 
@@ -29,6 +35,15 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, model_bytes: bytes, seed: int, say: Callable[[str], None]) -> Lab:
-    """The processes, which run inside `with lab:`; how it went is said at the end of the run."""
-    return Lab(tmp_path, model_bytes, seed, say)
+def lab(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    model_bytes: bytes,
+    seed: int,
+    say: Callable[[str], None],
+) -> Lab:
+    """The processes, which run inside `with lab:`; how it went is said at the end of the run.
+
+    A parameter of the fixture is appended to the configuration of the machines' broker.
+    """
+    return Lab(tmp_path, model_bytes, seed, say, getattr(request, "param", ""))

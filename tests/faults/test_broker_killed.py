@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("mosquitto")
 
 
-@pytest.mark.timeout(1800)
-def test_what_the_agent_acknowledged_outlives_its_broker(lab: Lab, kills: int) -> None:
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "lab", ["", "persistence false"], ids=["it saves", "it saves nothing"], indirect=True
+)
+def test_what_the_agent_acknowledged_outlives_its_broker(lab: Lab, faults: int) -> None:
     with lab:
         lab.local.restart()  # so that the session is saved at least once
-        lab.disturb(ways(lab), kills)
+        lab.disturb(ways(lab), faults)
         ledger = lab.drain()
         published = set(keys(lab.plant.sent))
         assert set(lab.arrived) == {one for one in ledger.readings if one[0].startswith("pump")}
@@ -44,20 +47,20 @@ def ways(lab: Lab) -> dict[str, Callable[[], object]]:
     """Return how the broker dies: alone, with the agent, and again while it is being heard."""
 
     def together() -> None:
-        lab.local.kill()
+        lab.kill_broker()
         lab.agent.kill()
         lab.check()
         lab.local.start()
         lab.agent.start()
 
     def agent_after_broker() -> None:
-        lab.local.kill()
+        lab.kill_broker()
         lab.local.start()
         lab.load()
         lab.restart()
 
     return {
-        "broker killed": in_turn(lab.local.kill, lab.local.start),
+        "broker killed": in_turn(lab.kill_broker, lab.local.start),
         "broker and agent killed": together,
         "broker killed, then the agent": agent_after_broker,
     }

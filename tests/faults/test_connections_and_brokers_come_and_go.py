@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from foreshock_wire.model import Model
-from tests.agent.rig import online, wait_for
+from tests.agent.rig import get, health_port, online, wait_for
 from tests.faults.lab import Lab, check_arrived, in_turn, uninterrupted
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("mosquitto")
 
 
-@pytest.mark.timeout(1800)
-def test_whatever_happens_to_the_connections_all_arrives_once(lab: Lab, kills: int) -> None:
+@pytest.mark.timeout(3600)
+def test_whatever_happens_to_the_connections_all_arrives_once(lab: Lab, faults: int) -> None:
     with lab:
-        lab.disturb(ways(lab), kills)
+        lab.disturb(ways(lab), faults)
         wait_for(lambda: online(lab.watcher), "the agent's birth")
         lab.drain()
         check_arrived(lab)
@@ -30,10 +30,17 @@ def test_whatever_happens_to_the_connections_all_arrives_once(lab: Lab, kills: i
 def ways(lab: Lab) -> dict[str, Callable[[], object]]:
     """Return what is done on the machines' side; on the cloud's something else at the same time."""
 
+    port = health_port(lab.watcher)
+
+    def until_reported() -> None:
+        lab.until_noticed()
+        status, said = get(port, "/healthz")
+        assert (status, "the local broker does not answer" in said) == (503, True), said
+
     def freeze_cable() -> None:
         lab.uplink.desert()
         lab.cable.freeze()
-        lab.until_noticed()
+        until_reported()
         lab.cable.thaw()
 
     def desert() -> None:
@@ -43,7 +50,7 @@ def ways(lab: Lab) -> dict[str, Callable[[], object]]:
 
     def freeze_broker() -> None:
         lab.local.freeze()
-        lab.until_noticed()
+        until_reported()
         lab.cloud.restart()
         lab.local.thaw()
 

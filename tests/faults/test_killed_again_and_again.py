@@ -22,7 +22,7 @@ Score = tuple[Any, ...]
 pytestmark = pytest.mark.needs("mosquitto")
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_killed_under_load_all_is_stored_scored_and_delivered_once(
     lab: Lab, kills: int, other_model_bytes: bytes
 ) -> None:
