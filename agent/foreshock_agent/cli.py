@@ -112,6 +112,8 @@ def _print_status(report: dict[str, Any]) -> None:
         click.echo(f"{title}:")
         for name, count in sorted(report[title].items()):
             click.echo(f"  {name:<40} {count:>12}")
+    if day := report["uplink_day"]:
+        click.echo(f"uplink today: {day['bytes_today']} of {day['bytes_per_day']} bytes")
     click.echo(f"machines: {report['machines']}   model: {report['model'] or 'none (limits)'}")
     for alarm in report["alarms"]:
         click.echo(f"  {alarm['machine']}: {alarm['state']} (episode {alarm['episode']})")

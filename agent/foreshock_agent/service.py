@@ -7,6 +7,7 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
+from foreshock_agent.budget import DayBudget
 from foreshock_agent.clock import SystemClock
 from foreshock_agent.health import Health, Vitals
 from foreshock_agent.link import Delivery, Link, Will
@@ -61,6 +62,9 @@ class Service:
             scorer=self._scorer,
             clock=self._clock,
             outside=Outside(self._local.ack, self._publish_local, self._committed),
+        )
+        self._budget = DayBudget(
+            settings.uplink.bytes_per_day, settings.uplink_spent, self._clock.now_ns
         )
         self._cloud: Link | None = None
         self._uplink: Uplink | None = None
@@ -173,6 +177,7 @@ class Service:
             publish=cloud.publish,
             post=self._pipeline.post,
             clock=self._clock,
+            budget=self._budget,
         )
         self._updater = Updater(
             at,
@@ -258,6 +263,7 @@ class Service:
             "local_connected": float(self._local.connected),
             "cloud_connected": float(self._cloud.connected) if self._cloud else 0.0,
             "has_model": float(self._scorer.model is not None),
+            **self._budget.gauges(),
         }
 
     def _problem(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path  # noqa: TC003 - pydantic reads it
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -149,12 +149,31 @@ class LimitSettings(_Section):
         return self
 
 
+RECORD_BYTES: Final = 40
+"""No reading or score is larger in an upload."""
+
+
 class UplinkSettings(_Section):
-    """How records go up."""
+    """How records go up, and how many bytes they may take a second and a (local) day.
+
+    Alarms and events have no bound a second.
+    """
 
     batch_records: int = Field(default=2000, ge=1, le=50_000)
     resend_s: Positive = 5.0
     resend_max_s: Positive = 60.0
+    max_bytes_per_s: Positive = 4_000_000
+    bytes_per_day: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _a_day_holds_two_uploads(self) -> Self:
+        least = 2 * RECORD_BYTES * self.batch_records
+        if self.bytes_per_day is not None and self.bytes_per_day < least:
+            raise ValueError(
+                f"bytes_per_day {self.bytes_per_day} does not hold two uploads of "
+                f"{self.batch_records} records: give it {least}, or make batch_records smaller"
+            )
+        return self
 
 
 class RetentionSettings(_Section):
@@ -218,6 +237,11 @@ class Settings(_Section):
     def database(self) -> Path:
         """The SQLite file."""
         return self.data_dir / "agent.db"
+
+    @property
+    def uplink_spent(self) -> Path:
+        """What went up today, where `uplink.bytes_per_day` is set."""
+        return self.data_dir / "uplink-day.json"
 
     @property
     def models(self) -> Path:

@@ -7,6 +7,8 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from foreshock_agent.accounts import broken_laws
+from foreshock_agent.budget import day_report
+from foreshock_agent.clock import SystemClock
 from foreshock_agent.outbox import pending_records
 from foreshock_agent.store import connect
 from foreshock_agent.update.store import ModelStore
@@ -46,6 +48,9 @@ def read_status(settings: Settings) -> dict[str, Any]:
     return {
         "accounts": accounts,
         "pending": {str(stream): count for stream, count in pending.items()},
+        "uplink_day": day_report(
+            settings.uplink.bytes_per_day, settings.uplink_spent, SystemClock().now_ns()
+        ),
         "machines": machines,
         "model": ModelStore(settings.models).current_sha256,
         "alarms": [_head(machine, head) for machine, head in heads],

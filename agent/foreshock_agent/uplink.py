@@ -2,7 +2,8 @@
 
 One parcel per stream is under way at a time; it is sent again until the lake acknowledges it, so
 the broker in between may lose whatever it likes. Streams with higher priority are served first, and
-what is new goes up in the order in which it happened, epoch by epoch.
+what is new goes up in the order in which it happened, epoch by epoch. When it may go up is decided
+in `budget.py` (bytes a day) and `pace.py` (bytes a second, and no stampede).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.chunks import ChunkDamagedError
+from foreshock_agent.pace import Pace, longest_wait_s
 from foreshock_agent.pipeline import LakeAcked
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
@@ -23,6 +25,7 @@ from foreshock_wire.topics import Stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from foreshock_agent.budget import DayBudget
     from foreshock_agent.clock import Clock
     from foreshock_agent.outbox import Outbox, Parcel
     from foreshock_agent.settings import UplinkSettings
@@ -32,6 +35,12 @@ log = logging.getLogger(__name__)
 
 IDLE_S: Final = 0.5
 """How long the uplink sleeps when nothing wakes it."""
+
+BULK: Final = (Stream.SCORES, Stream.READINGS)
+"""What a backlog is made of; everything else is small, and goes up at once."""
+
+FRAME_BYTES: Final = 16
+"""What MQTT and TCP add to a topic and a payload, about."""
 
 PATIENCE: Final = 3
 """Refusals in a row after which a stream waits: the lake may ask for what only a restored one
@@ -59,6 +68,7 @@ class Uplink:
         publish: Callable[[str, bytes], bool],
         post: Callable[[LakeAcked], None],
         clock: Clock,
+        budget: DayBudget,
     ) -> None:
         self._at = at
         self._settings = settings
@@ -66,6 +76,9 @@ class Uplink:
         self._publish = publish
         self._post = post
         self._clock = clock
+        self._budget = budget
+        self._pace = Pace(settings.max_bytes_per_s)
+        self._heard_s = clock.monotonic_s()
         self._under_way: dict[Stream, UnderWay] = {}
         self._marks: dict[Stream, dict[str, int]] = {stream: {} for stream in Stream}
         self._refusals = dict.fromkeys(Stream, 0)
@@ -79,11 +92,18 @@ class Uplink:
         self._wake.set()
 
     def reconnected(self) -> None:
-        """What was under way may be lost: send it again soon, after a jittered pause."""
+        """What was under way may be lost: send it again soon, after a jittered pause.
+
+        The backlog waits the longer, the longer the broker was away.
+        """
+        now_s = self._clock.monotonic_s()
+        bulk_s = now_s + random.uniform(0, longest_wait_s(now_s - self._heard_s))  # noqa: S311
         with self._lock:
             for under_way in self._under_way.values():
                 under_way.tries = 0
-                under_way.resend_at_s = self._clock.monotonic_s() + random.uniform(0, 0.5)  # noqa: S311
+                under_way.resend_at_s = now_s + random.uniform(0, 0.5)  # noqa: S311
+            for stream in BULK:
+                self._not_before_s[stream] = max(self._not_before_s[stream], bulk_s)
         self.wake()
 
     def on_ack(self, payload: bytes) -> None:
@@ -145,7 +165,7 @@ class Uplink:
         with self._lock:
             under_way = self._under_way.get(stream)
             marks = dict(self._marks[stream])
-        if self._clock.monotonic_s() < self._not_before_s[stream]:
+        if not self._may_serve(stream):
             return False
         if under_way is None:
             parcel = self._next_parcel(stream, marks, outbox)
@@ -153,6 +173,12 @@ class Uplink:
                 return False
             under_way = UnderWay(parcel, 0.0, 0)
         return self._send(stream, under_way)
+
+    def _may_serve(self, stream: Stream) -> bool:
+        now_s = self._clock.monotonic_s()
+        return now_s >= self._not_before_s[stream] and (
+            stream not in BULK or self._pace.free_at(now_s)
+        )
 
     def _next_parcel(self, stream: Stream, marks: dict[str, int], outbox: Outbox) -> Parcel | None:
         """Return what comes next; a damaged record is never sent, and holds up its stream alone."""
@@ -165,7 +191,9 @@ class Uplink:
 
     def _send(self, stream: Stream, under_way: UnderWay) -> bool:
         now_s = self._clock.monotonic_s()
-        if now_s < under_way.resend_at_s:
+        topic, payload = topics.uplink(self._at, stream), under_way.parcel.payload
+        size = len(topic) + len(payload) + FRAME_BYTES
+        if now_s < under_way.resend_at_s or not self._budget.allows(stream, size):
             return False
         pause_s = min(self._settings.resend_s * 2**under_way.tries, self._settings.resend_max_s)
         sending = UnderWay(
@@ -175,8 +203,15 @@ class Uplink:
         )
         with self._lock:
             self._under_way[stream] = sending
-        if self._publish(topics.uplink(self._at, stream), under_way.parcel.payload):
+        if self._publish(topic, payload):
+            self._charge(stream, size, now_s)
             return True
         with self._lock:
             sending.resend_at_s = now_s + IDLE_S
         return False
+
+    def _charge(self, stream: Stream, size: int, now_s: float) -> None:
+        self._heard_s = now_s
+        self._budget.charge(size)
+        if stream in BULK:
+            self._pace.charge(size, now_s)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from foreshock_agent.budget import DayBudget
 from foreshock_agent.outbox import Outbox
 from foreshock_agent.pipeline import LakeAcked
 from foreshock_agent.settings import UplinkSettings
@@ -167,6 +168,7 @@ class Bare:
             publish=self._publish,
             post=self.posted.append,
             clock=self.clock,
+            budget=DayBudget(None, bench.settings.uplink_spent, self.clock.now_ns),
         )
 
     def _publish(self, _topic: str, payload: bytes) -> bool:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from foreshock_agent.files import sync_directory, write_durably
 from foreshock_agent.update.errors import StoreError
 from foreshock_wire.messages import DeviceState
 
@@ -132,7 +133,7 @@ class ModelStore:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(self.path(sha256))
-        _sync_directory(self.directory)
+        sync_directory(self.directory)
         have_file(part).unlink(missing_ok=True)
         return True
 
@@ -140,7 +141,7 @@ class ModelStore:
         """Commit a model that came with the installation, not by a directive; return its hash."""
         sha256 = hashlib.sha256(data).hexdigest()
         if not self.verified(sha256):
-            _write_durably(self.path(sha256), data)
+            write_durably(self.path(sha256), data)
         if sha256 != self._state.current:
             self._write(replace(self._state, current=sha256, previous=self._state.current))
         return sha256
@@ -184,7 +185,7 @@ class ModelStore:
             "outcomes": [asdict(one) for one in state.outcomes.values()],
         }
         try:
-            _write_durably(self._state_file, json.dumps(document, indent=1).encode())
+            write_durably(self._state_file, json.dumps(document, indent=1).encode())
         except OSError as error:
             raise StoreError(f"{self._state_file} cannot be written: {error}") from None
         self._state = state
@@ -218,21 +219,3 @@ def _parse(raw: Any) -> _State:  # noqa: ANN401 - JSON is untyped
     )
     floor_ns = int(raw.get("floor_ns", 0))
     return _State(raw["current"], raw["previous"], floor_ns, {one.counter: one for one in outcomes})
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    temp = path.with_name(f"{path.name}.temp")
-    with temp.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temp.replace(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
