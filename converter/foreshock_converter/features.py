@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
+    import onnx
     import onnxruntime as ort
     from spox import Var
 
@@ -248,6 +249,15 @@ class FeatureGraph:
             return cells
         places = [self.channels.index(channel) for channel in channels]
         return op.gather(cells, op.const(np.array(places)), axis=1)
+
+    def size(self) -> tuple[int, int]:
+        """Return how many operators the graph of the features has, and its bytes as a file."""
+        graph = self._alone()
+        return len(graph.graph.node), graph.ByteSize()
+
+    def _alone(self) -> onnx.ModelProto:
+        window = argument(Tensor(np.float32, ("N", self.length, len(self.channels))))
+        return build({"window": window}, {"features": self.apply(window).features})
 
     def _run(self, chunk: Float32) -> Float32:
         feed = {"window": np.ascontiguousarray(chunk, dtype=np.float32)}

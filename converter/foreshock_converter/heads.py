@@ -95,13 +95,28 @@ class Heads:
         """Return shifted, ordered quantiles float64[N, Q] from XGBoost's predictions."""
         if self.lead_time is None:
             return None
+        predicted = self.quantiles_h(features, spec.lead_time_quantiles)
+        ordered: Float64 = np.sort(predicted + self.shift(spec), axis=1).clip(min=0)
+        return ordered
+
+    def quantiles_h(self, features: Float32, quantiles: Sequence[float]) -> Float64:
+        """Return what the lead-time head itself says, float64[N, Q] hours, before any shift.
+
+        Args:
+            features: float32[N, F].
+            quantiles: the levels; those that the head was trained for, or any with survival:aft.
+
+        Raises:
+            UnsupportedModelError: there is no lead-time head.
+        """
+        if self.lead_time is None:
+            raise UnsupportedModelError("these heads tell no lead time: train one")
         predicted = _predicted(self.lead_time, features)
         law = read_forest(self.lead_time).failure_time
         if law is not None:
             # XGBoost predicts exp(margin); the quantiles are that many times as long.
-            predicted = predicted * np.exp([law.offset(q) for q in spec.lead_time_quantiles])
-        ordered: Float64 = np.sort(predicted + self.shift(spec), axis=1).clip(min=0)
-        return ordered
+            predicted = predicted * np.exp([law.offset(q) for q in quantiles])
+        return predicted
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import pytest
 
 from foreshock_trainer.evaluate import NS_PER_HOUR
 from foreshock_trainer.examples import Examples
-from foreshock_trainer.fit import LATER_FROM, FitError, FitSettings, Fitted, across_time, fit
+from foreshock_trainer.fit import LATER_FROM, FitError, Fitted, across_time, fit
+from foreshock_trainer.fit_settings import FitSettings
 from foreshock_trainer.splits import Split, SplitError, before_and_after, rows_of
 
 HORIZON_H = 48.0

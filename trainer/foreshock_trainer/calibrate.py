@@ -5,6 +5,7 @@ Platt's line, the threshold, and the conformal shift of the lead-time quantiles.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -59,21 +60,62 @@ def best_threshold(margin: Floats, label: Bool, max_fpr: float) -> float:
     Raises:
         CalibrationError: no threshold keeps the cap and finds a failure.
     """
-    order = np.argsort(-np.asarray(margin, np.float64), kind="stable")
-    margin, label = np.asarray(margin, np.float64)[order], label[order]
-    tp, fp = np.cumsum(label), np.cumsum(~label)
+    ranked = _Ranked.of(margin, label)
+    tp, fp = ranked.tp, ranked.fp
     f1 = 2 * tp / (tp + fp + tp[-1])
-    allowed = np.append(margin[1:] != margin[:-1], True)
-    allowed &= fp < max_fpr * max(int(fp[-1]), 1)
-    allowed &= tp > 0
+    allowed = ranked.ends & (fp < max_fpr * max(int(fp[-1]), 1)) & (tp > 0)
     if not allowed.any():
         raise CalibrationError(
             f"no threshold finds a failure with a false-positive rate below {max_fpr:.0%} on the "
             "validation machines: the sensors may not show these failures"
         )
-    best = int(np.argmax(np.where(allowed, f1, -1.0)))
-    below = margin[best + 1] if best + 1 < len(margin) else margin[best] - 1.0
-    return float((margin[best] + below) / 2)
+    return ranked.below(int(np.argmax(np.where(allowed, f1, -1.0))))
+
+
+def cheapest_threshold(margin: Floats, label: Bool, miss_cost: float) -> float:
+    """Return the margin whose alarms cost least: the lowest point of the cost curve.
+
+    A missed window costs `miss_cost` false ones. Where several cost the same, the one with the
+    fewest alarms. It lies halfway between two neighbouring margins, as in `best_threshold`.
+
+    Raises:
+        CalibrationError: never to alarm is cheaper.
+    """
+    ranked = _Ranked.of(margin, label)
+    cost = miss_cost * (ranked.tp[-1] - ranked.tp) + ranked.fp
+    cost = np.where(ranked.ends, cost, np.inf)
+    best = int(np.argmin(cost))
+    if not cost[best] < miss_cost * ranked.tp[-1]:
+        raise CalibrationError(
+            f"when a missed window costs {miss_cost:g} false ones, no alarm of this model is worth "
+            "its cost on the validation machines: give a higher --miss-cost, or more machines"
+        )
+    return ranked.below(best)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """Windows by falling margin[N]: true and false alarms int64[N] down to each.
+
+    `ends` bool[N]: a threshold below this window is possible, because the next margin is lower.
+    """
+
+    margin: npt.NDArray[np.float64]
+    tp: npt.NDArray[np.int64]
+    fp: npt.NDArray[np.int64]
+    ends: Bool
+
+    @classmethod
+    def of(cls, margin: Floats, label: Bool) -> _Ranked:
+        order = np.argsort(-np.asarray(margin, np.float64), kind="stable")
+        margin, label = np.asarray(margin, np.float64)[order], label[order]
+        ends = np.append(margin[1:] != margin[:-1], True)
+        return cls(margin, np.cumsum(label), np.cumsum(~label), ends)
+
+    def below(self, at: int) -> float:
+        """Return the threshold halfway between this window's margin and the next."""
+        following = self.margin[at + 1] if at + 1 < len(self.margin) else self.margin[at] - 1.0
+        return float((self.margin[at] + following) / 2)
 
 
 def conformal_shift(

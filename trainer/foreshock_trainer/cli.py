@@ -15,8 +15,9 @@ from foreshock_trainer.ingest_cli import ingest
 from foreshock_trainer.labels_cli import labels
 from foreshock_trainer.lake_cli import audit, upkeep
 from foreshock_trainer.lean import import_xgboost_alone
-from foreshock_trainer.learn_options import learn_options, learnt, show_machines
+from foreshock_trainer.learn_options import TUNED, learn_options, learnt, show_machines
 from foreshock_trainer.settings import LearnSettings, RetrainSettings
+from foreshock_trainer.tune_cli import tune
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +41,7 @@ def cli() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-for command in (data, ingest, labels, upkeep, audit, backtest):
+for command in (data, ingest, labels, upkeep, audit, backtest, tune):
     cli.add_command(command)
 
 
@@ -51,11 +52,13 @@ Examples:
   foreshock trainer retrain --lake lake --tracking models --promote --json
   foreshock trainer retrain --lake lake --tracking models --horizon-h 24 --html run.html
   foreshock trainer retrain --lake lake --tracking models --derived power=torque*speed*0.000105:kW
+  foreshock trainer retrain --lake lake --tracking models --tuned tuned.json --miss-cost 20
 
 A model that the gate refuses is recorded but not registered; the exit code is 0 all the same.
 """
 )
 @learn_options
+@TUNED
 @TRACKING
 @NAME
 @click.option("--promote", is_flag=True, help="Make it the champion when it passes the gate.")
@@ -108,6 +111,7 @@ Says what a training is worth, and how honest its lead times are; registers noth
 """
 )
 @learn_options
+@TUNED
 @click.option(
     "--folds", default=5, show_default=True, type=click.IntRange(2, 50), help="Trainings."
 )

@@ -13,7 +13,7 @@ import numpy as np
 import xgboost as xgb
 
 from foreshock_trainer.evaluate import Report, numbers, report
-from foreshock_trainer.fit import QUANTILES, FitSettings, fit, lead_times, margin_of
+from foreshock_trainer.fit import QUANTILES, fit, lead_times, margin_of
 from foreshock_trainer.gathered import gather
 from foreshock_trainer.splits import folds_of, rows_of
 
@@ -136,8 +136,7 @@ class _Seen:
 
 def _judge_fold(gathered: Gathered, split: Split, settings: LearnSettings, seen: _Seen) -> None:
     examples, features = gathered.examples, gathered.features
-    how = FitSettings(seed=settings.seed)
-    fitted = fit(features, examples, split, settings.horizon_h, how)
+    fitted = fit(features, examples, split, settings.horizon_h, settings.training)
     rows = rows_of(examples.machine, examples.machines, split.test)
     margin = margin_of(fitted.heads.fault, features[rows]).astype(np.float64)
     seen.above[rows] = margin - fitted.threshold_margin

@@ -17,8 +17,14 @@ import xgboost as xgb
 from foreshock_converter.calibration import Platt
 from foreshock_converter.heads import Heads, Novelty
 from foreshock_converter.trees import snap_thresholds
-from foreshock_trainer.calibrate import best_threshold, conformal_shift, platt_line
+from foreshock_trainer.calibrate import (
+    best_threshold,
+    cheapest_threshold,
+    conformal_shift,
+    platt_line,
+)
 from foreshock_trainer.evaluate import window_figures
+from foreshock_trainer.fit_settings import LeadTimeHead
 from foreshock_trainer.splits import before_and_after, refuse_overlap, rows_of
 from foreshock_wire.errors import ForeshockError
 
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
     from foreshock_trainer.evaluate import WindowFigures
     from foreshock_trainer.examples import Examples
+    from foreshock_trainer.fit_settings import FitSettings
     from foreshock_trainer.splits import Split
 
     Bool = npt.NDArray[np.bool_]
@@ -40,45 +47,11 @@ QUANTILES: Final = (0.05, 0.5, 0.95)
 HEALTHY_BEYOND: Final = 3.0
 """A window is healthy when no failure came for this many horizons."""
 LEARNT_LEAD_TIMES: Final = 2.0
-"""The lead-time head learns from windows up to this many horizons before a failure."""
-
-
-@dataclass(frozen=True, slots=True)
-class FitSettings:
-    """How the boosters are trained; chosen on validation machines (docs/adr/0005-honest-split.md).
-
-    `threads` is per head: any other number than 1 may change the last bits of the model.
-    """
-
-    rounds: int = 300
-    patience: int = 25
-    depth: int = 4
-    learning_rate: float = 0.1
-    bins: int = 512
-    rows_per_tree: float = 0.7
-    features_per_tree: float = 0.5
-    min_child_weight: float = 10.0
-    l2: float = 5.0
-    mode_rounds: int = 60
-    lead_time_rounds: int = 80
-    max_fpr: float = 0.05
-    seed: int = 0
-    threads: int = 1
-
-    def parameters(self, **more: object) -> dict[str, Any]:
-        """Return what XGBoost is told, common to all heads."""
-        return {
-            "tree_method": "hist",
-            "max_bin": self.bins,
-            "max_depth": self.depth,
-            "eta": self.learning_rate,
-            "subsample": self.rows_per_tree,
-            "colsample_bytree": self.features_per_tree,
-            "min_child_weight": self.min_child_weight,
-            "lambda": self.l2,
-            "seed": self.seed,
-            "nthread": self.threads,
-        } | more
+"""The quantile head learns from windows up to this many horizons before a failure."""
+SHORTEST_LEAD_TIME_H: Final = 1 / 60
+"""A logarithm needs more than nothing; a minute is less than any window can tell."""
+AFT_SCALE: Final = 0.8
+"""Of the normal distribution of log hours; what it gets wrong, the conformal shift puts right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +106,8 @@ def fit(
         )
     rows = _Rows(features, examples, train, valid, horizon_h, settings)
     with ThreadPoolExecutor(3) as pool:
-        fault, lead_time = pool.submit(_fault, rows), pool.submit(_lead_time, rows)
+        fault = pool.submit(fault_head, features, examples.label, train, valid, settings)
+        lead_time = pool.submit(_LEAD_TIME[settings.lead_time_head], rows)
         modes = pool.submit(_modes, rows)
         names, mode_head = modes.result()
         heads = Heads(fault.result(), mode_head, lead_time.result())
@@ -173,8 +147,8 @@ def across_time(
     label = examples.label
     if not all((label & rows).any() for rows in (train, valid, test)):
         return None
-    head = _fault(_Rows(features, examples, train, valid, 0.0, settings))
-    limit = best_threshold(margin_of(head, features[valid]), label[valid], settings.max_fpr)
+    head = fault_head(features, label, train, valid, settings)
+    limit = threshold(margin_of(head, features[valid]), label[valid], settings)
     margin = margin_of(head, features[test])
     return window_figures(label[test], margin, margin >= limit)
 
@@ -194,35 +168,66 @@ class _Rows:
 
     def learn(self, chosen: Bool, label: npt.NDArray[Any], **parameters: object) -> xgb.Booster:
         rounds = int(str(parameters.pop("rounds")))
-        data = self.bins(chosen, label)
+        data = _bins(self.features[chosen], label[chosen], self.settings)
+        return self.trained(data, rounds, **parameters)
+
+    def trained(self, data: xgb.DMatrix, rounds: int, **parameters: object) -> xgb.Booster:
         booster = xgb.train(self.settings.parameters(**parameters), data, rounds)
         return snap_thresholds(booster, self.features[self.train])
 
-    def bins(
-        self, chosen: Bool, label: npt.NDArray[Any], ref: xgb.DMatrix | None = None
-    ) -> xgb.QuantileDMatrix:
-        return xgb.QuantileDMatrix(
-            self.features[chosen],
-            label[chosen],
-            max_bin=self.settings.bins,
-            nthread=self.settings.threads,
-            ref=ref,
+
+def fault_head(
+    features: Float32, label: Bool, train: Bool, stop: Bool, settings: FitSettings
+) -> xgb.Booster:
+    """Return the booster of failures within the horizon.
+
+    Args:
+        features: float32[N, F].
+        label: bool[N].
+        train: bool[N], rows that it learns from.
+        stop: bool[N], rows of other machines, whose loss ends the training; not read when
+            `settings.patience` is 0.
+        settings: of the booster.
+    """
+    known = _bins(features[train], label[train], settings)
+    if settings.patience:
+        booster = xgb.train(
+            settings.parameters(objective="binary:logistic", eval_metric="logloss"),
+            known,
+            settings.rounds,
+            evals=[(_bins(features[stop], label[stop], settings, ref=known), "stop")],
+            early_stopping_rounds=settings.patience,
+            verbose_eval=False,
         )
+        booster = booster[: booster.best_iteration + 1]
+    else:
+        booster = xgb.train(
+            settings.parameters(objective="binary:logistic"), known, settings.rounds
+        )
+    return snap_thresholds(booster, features[train])
 
 
-def _fault(rows: _Rows) -> xgb.Booster:
-    label, settings = rows.examples.label, rows.settings
-    train = rows.bins(rows.train, label)
-    booster = xgb.train(
-        settings.parameters(objective="binary:logistic", eval_metric="logloss"),
-        train,
-        settings.rounds,
-        evals=[(rows.bins(rows.valid, label, ref=train), "validation")],
-        early_stopping_rounds=settings.patience,
-        verbose_eval=False,
+def threshold(margin: Float32, label: Bool, settings: FitSettings) -> float:
+    """Return the margin from which on to alarm, from windows of validation machines.
+
+    Raises:
+        CalibrationError: no threshold keeps the cap, or is cheaper than never to alarm.
+    """
+    if settings.miss_cost is None:
+        return best_threshold(margin, label, settings.max_fpr)
+    return cheapest_threshold(margin, label, settings.miss_cost)
+
+
+def _bins(
+    features: Float32,
+    label: npt.NDArray[Any] | None,
+    settings: FitSettings,
+    ref: xgb.DMatrix | None = None,
+    **more: npt.NDArray[Any],
+) -> xgb.QuantileDMatrix:
+    return xgb.QuantileDMatrix(
+        features, label, max_bin=settings.bins, nthread=settings.threads, ref=ref, **more
     )
-    kept = booster[: booster.best_iteration + 1]
-    return snap_thresholds(kept, rows.features[rows.train])
 
 
 def _modes(rows: _Rows) -> tuple[tuple[str, ...], xgb.Booster | None]:
@@ -246,7 +251,7 @@ def _modes(rows: _Rows) -> tuple[tuple[str, ...], xgb.Booster | None]:
     return names, booster
 
 
-def _lead_time(rows: _Rows) -> xgb.Booster:
+def _lead_time_quantiles(rows: _Rows) -> xgb.Booster:
     return rows.learn(
         rows.near_failure(rows.train),
         rows.examples.lead_time_h,
@@ -256,11 +261,37 @@ def _lead_time(rows: _Rows) -> xgb.Booster:
     )
 
 
+def _lead_time_aft(rows: _Rows) -> xgb.Booster:
+    """Learn from every training window: without a failure, its time lies beyond the horizon."""
+    lead_h = rows.examples.lead_time_h[rows.train]
+    came = np.isfinite(lead_h)
+    data = _bins(
+        rows.features[rows.train],
+        None,
+        rows.settings,
+        label_lower_bound=np.where(came, np.maximum(lead_h, SHORTEST_LEAD_TIME_H), rows.horizon_h),
+        label_upper_bound=np.where(came, np.maximum(lead_h, SHORTEST_LEAD_TIME_H), np.inf),
+    )
+    return rows.trained(
+        data,
+        rows.settings.lead_time_rounds,
+        objective="survival:aft",
+        aft_loss_distribution="normal",
+        aft_loss_distribution_scale=AFT_SCALE,
+    )
+
+
+_LEAD_TIME: Final = {
+    LeadTimeHead.QUANTILE: _lead_time_quantiles,
+    LeadTimeHead.AFT: _lead_time_aft,
+}
+
+
 def _calibrated(rows: _Rows, heads: Heads, modes: tuple[str, ...]) -> Fitted:
     label = rows.examples.label[rows.valid]
     margin = margin_of(heads.fault, rows.features[rows.valid])
     calibration = Platt(*platt_line(margin, label))
-    limit = best_threshold(margin, label, rows.settings.max_fpr)
+    limit = threshold(margin, label, rows.settings)
     healthy = _healthy(rows)
     return Fitted(
         heads=replace(heads, lead_time_shift=_shift(rows, heads, limit)),
@@ -287,10 +318,8 @@ def _shift(rows: _Rows, heads: Heads, limit: float) -> tuple[float, ...]:
     near = near[margin_of(heads.fault, rows.features[near]) >= limit]
     if heads.lead_time is None or not len(near):
         return (0.0,) * len(QUANTILES)
-    predicted = heads.lead_time.predict(xgb.DMatrix(rows.features[near], nthread=1))
-    return conformal_shift(
-        predicted.reshape(len(near), -1), rows.examples.lead_time_h[near], QUANTILES
-    )
+    predicted = heads.quantiles_h(rows.features[near], QUANTILES)
+    return conformal_shift(predicted, rows.examples.lead_time_h[near], QUANTILES)
 
 
 def lead_times(heads: Heads, features: Float32) -> Float32:
@@ -300,10 +329,8 @@ def lead_times(heads: Heads, features: Float32) -> Float32:
         heads: with a lead-time head.
         features: float32[N, F].
     """
-    assert heads.lead_time is not None  # noqa: S101 - fit() always trains one
-    predicted = heads.lead_time.predict(xgb.DMatrix(features, nthread=1))
-    shifted = predicted.reshape(len(features), -1) + np.array(heads.lead_time_shift, np.float32)
-    ordered: Float32 = np.sort(shifted, axis=1).clip(min=0)
+    shifted = heads.quantiles_h(features, QUANTILES) + np.array(heads.lead_time_shift)
+    ordered: Float32 = np.sort(shifted, axis=1).clip(min=0).astype(np.float32)
     return ordered
 
 

@@ -12,6 +12,7 @@ from foreshock_trainer.examples import Examples, examples_of
 from foreshock_trainer.lake import Lake
 from foreshock_trainer.leaks import Side
 from foreshock_trainer.splits import Split, rows_of, split_machines
+from foreshock_wire.spec import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,12 +29,16 @@ LEARNT_TABLES: Final = ("readings", "events")
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Examples, the split of their machines, and float32[N, F] of features, by name."""
+    """Examples, the split of their machines, and float32[N, F] of features, by name.
+
+    `measured` bool[F] says which features are of a measured channel.
+    """
 
     examples: Examples
     split: Split
     features: Float32
     names: tuple[str, ...]
+    measured: npt.NDArray[np.bool_]
     window_ns: int
     provenance: Mapping[str, str]
 
@@ -89,4 +94,5 @@ def gather(settings: LearnSettings, progress: Progress | None = None) -> Gathere
     features = graph.extract(examples.windows)
     provenance = {f"lake_{table}_version": str(versions[table]) for table in LEARNT_TABLES}
     window_ns = settings.length * settings.cut.period_ns
-    return Gathered(examples, split, features, graph.names, window_ns, provenance)
+    measured = np.array([channel.role is Role.MEASURED for channel, _ in graph.columns])
+    return Gathered(examples, split, features, graph.names, measured, window_ns, provenance)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from foreshock_trainer.fit_settings import FitSettings, LeadTimeHead
 from foreshock_trainer.settings import DEFAULT_CHANNELS, DEFAULT_FEATURES, parse_channel
+from foreshock_trainer.tuned import Tuned
 from foreshock_wire.derived import parse_derived
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from click.decorators import FC
 
+_OF_FIT: Final = ("max_fpr", "miss_cost", "lead_time_head", "tuned")
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--lake", required=True, metavar="DIR|URL", help="The lake's folder or URL."),
     click.option(
@@ -54,6 +58,32 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--horizon-h", default=48.0, show_default=True, help="How far ahead to look."),
     click.option("--lateness-s", default=0.0, show_default=True, help="As the gateways have it."),
     click.option("--seed", default=0, show_default=True, help="Of the training."),
+    click.option(
+        "--max-fpr",
+        default=0.05,
+        show_default=True,
+        type=click.FloatRange(0, 1, min_open=True),
+        help="The threshold has the best F1 below this false-positive rate (validation machines).",
+    ),
+    click.option(
+        "--miss-cost",
+        type=click.FloatRange(0, min_open=True),
+        metavar="RATIO",
+        help="A missed window costs so many false ones: take the cheapest threshold instead.",
+    ),
+    click.option(
+        "--lead-time",
+        "lead_time_head",
+        default=LeadTimeHead.QUANTILE.value,
+        show_default=True,
+        type=click.Choice([head.value for head in LeadTimeHead]),
+        help="aft also learns from failures that did not come: for fleets that seldom fail.",
+    ),
+)
+TUNED = click.option(
+    "--tuned",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings and features that `trainer tune --out` wrote; --features is not read then.",
 )
 
 
@@ -68,10 +98,20 @@ def learnt(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options' values as `LearnSettings` takes them.
 
     Raises:
-        ForeshockError: a channel, or how one is derived, cannot be read.
+        ForeshockError: a channel, how one is derived, or a tuned file cannot be read.
     """
+    fit = FitSettings(
+        max_fpr=options["max_fpr"],
+        miss_cost=options["miss_cost"],
+        lead_time_head=LeadTimeHead(options["lead_time_head"]),
+    )
+    found = {name: options[name] for name in options if name not in _OF_FIT}
+    if tuned := options.get("tuned"):
+        chosen = Tuned.read(tuned)
+        fit, found["features"] = chosen.applied(fit), chosen.features
     return {
-        **options,
+        **found,
+        "fit": fit,
         "channels": tuple(map(parse_channel, options["channels"])),
         "derived": tuple(map(parse_derived, options["derived"])),
     }

@@ -22,7 +22,7 @@ from foreshock_converter.parity import PROOF_WINDOWS, ParityReport, parity
 from foreshock_trainer.baselines import single_threshold
 from foreshock_trainer.blueprint import blueprint, healthy_baseline
 from foreshock_trainer.evaluate import NS_PER_HOUR, WindowFigures, numbers
-from foreshock_trainer.fit import FitSettings, Fitted, across_time, fit
+from foreshock_trainer.fit import Fitted, across_time, fit
 from foreshock_trainer.gathered import Gathered, feature_graph, gather
 from foreshock_trainer.judging import Judged, judged
 from foreshock_trainer.leaks import Claim, refuse_leaks
@@ -144,8 +144,8 @@ def _refuse_leaks(settings: RetrainSettings, gathered: Gathered) -> None:
 
 
 def _fit(settings: RetrainSettings, gathered: Gathered) -> Fitted:
-    how = FitSettings(seed=settings.seed)
-    return fit(gathered.features, gathered.examples, gathered.split, settings.horizon_h, how)
+    horizon_h, how = settings.horizon_h, settings.training
+    return fit(gathered.features, gathered.examples, gathered.split, horizon_h, how)
 
 
 def _build(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -> _Built:
@@ -189,7 +189,7 @@ def _judge(
     settings: RetrainSettings, gathered: Gathered, built: _Built, tracking: Tracking
 ) -> Judged:
     valid = gathered.of(gathered.split.validation)
-    max_fpr = FitSettings().max_fpr
+    max_fpr = settings.training.max_fpr
     return judged(
         built.data,
         gathered.examples.take(gathered.of(gathered.split.test)),
@@ -203,8 +203,8 @@ def _judge(
 
 def _later(settings: RetrainSettings, gathered: Gathered) -> WindowFigures | None:
     embargo_ns = gathered.window_ns + round(settings.horizon_h * NS_PER_HOUR)
-    how = FitSettings(seed=settings.seed)
-    return across_time(gathered.features, gathered.examples, gathered.split, embargo_ns, how)
+    features, examples, split = gathered.features, gathered.examples, gathered.split
+    return across_time(features, examples, split, embargo_ns, settings.training)
 
 
 def _named(group: str, figures: WindowFigures | None) -> dict[str, float]:
@@ -254,7 +254,7 @@ def _register(
 
 def _parameters(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -> dict[str, object]:
     return {
-        **asdict(FitSettings(seed=settings.seed)),
+        **asdict(settings.training),
         "horizon_h": settings.horizon_h,
         "length": settings.length,
         "stride": settings.stride,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from foreshock_rules.windows import WindowSpec
+from foreshock_trainer.fit_settings import FitSettings
 from foreshock_wire.derived import Derived, derived_problems
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.ids import check_id
@@ -36,7 +37,7 @@ class LearnSettings:
     `min_fill` the share of cells (0 to 1] that a window must hold; `lateness_s` as the gateways
     have it, or the windows are not theirs; `horizon_h` how far ahead a failure counts. `derived`
     channels are computed in the model; `features` names what a window becomes: groups, features or
-    columns.
+    columns; `fit` says how the boosters are trained, but for the seed.
     """
 
     lake: str
@@ -52,6 +53,7 @@ class LearnSettings:
     seed: int = 0
     derived: tuple[Derived, ...] = ()
     features: tuple[str, ...] = DEFAULT_FEATURES
+    fit: FitSettings = field(default_factory=FitSettings)
 
     def __post_init__(self) -> None:
         if problem := next(derived_problems(self.derived, self.cut.channels), None):
@@ -66,6 +68,11 @@ class LearnSettings:
             raise ForeshockError(f"{' and '.join(wrong)} must be above 0")
         if not 0 < self.min_fill <= 1 or self.lateness_s < 0:
             raise ForeshockError("min_fill must lie in (0, 1] and lateness_s be 0 or more")
+
+    @property
+    def training(self) -> FitSettings:
+        """How the boosters are trained, with the seed."""
+        return replace(self.fit, seed=self.seed)
 
     @property
     def cut(self) -> WindowSpec:
