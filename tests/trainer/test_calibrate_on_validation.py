@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from foreshock_trainer.calibrate import (
     CalibrationError,
     best_threshold,
+    cheapest_threshold,
     conformal_shift,
     platt_line,
 )
@@ -73,6 +74,33 @@ def test_no_other_threshold_under_the_cap_has_a_better_f1(
     limit = best_threshold(margin, label, cap)
 
     assert window_figures(label, margin, margin >= limit).f1 == pytest.approx(max(allowed))
+    assert limit not in margin
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=2, max_size=30),
+    st.sampled_from([0.5, 2.0, 30.0]),
+)
+def test_no_other_threshold_costs_less_and_one_not_worth_it_is_refused(
+    rows: list[tuple[bool, int]], miss_cost: float
+) -> None:
+    label = np.array([row[0] for row in rows])
+    margin = np.array([float(row[1]) for row in rows])
+
+    def cost(limit: float) -> float:
+        missed, false = label & (margin < limit), ~label & (margin >= limit)
+        return miss_cost * np.count_nonzero(missed) + np.count_nonzero(false)
+
+    least = min(cost(limit) for limit in np.unique(margin))
+    if not least < miss_cost * np.count_nonzero(label):
+        with pytest.raises(CalibrationError, match="--miss-cost"):
+            cheapest_threshold(margin, label, miss_cost)
+        return
+
+    limit = cheapest_threshold(margin, label, miss_cost)
+
+    assert cost(limit) == least
     assert limit not in margin
 
 

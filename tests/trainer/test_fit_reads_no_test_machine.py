@@ -10,8 +10,8 @@ import pytest
 
 from foreshock_trainer.evaluate import NS_PER_HOUR
 from foreshock_trainer.examples import Examples
-from foreshock_trainer.fit import LATER_FROM, FitError, Fitted, across_time, fit
-from foreshock_trainer.fit_settings import FitSettings
+from foreshock_trainer.fit import LATER_FROM, FitError, Fitted, across_time, fit, lead_times
+from foreshock_trainer.fit_settings import FitSettings, LeadTimeHead
 from foreshock_trainer.splits import Split, SplitError, before_and_after, rows_of
 
 HORIZON_H = 48.0
@@ -185,3 +185,25 @@ def test_across_time_a_history_with_failures_on_one_side_only_gives_no_figures()
     features, examples = fleet()
 
     assert across_time(features, examples, SPLIT, EMBARGO_NS, SETTINGS) is None
+
+
+def test_a_fleet_that_seldom_fails_learns_lead_times_from_failures_that_did_not_come() -> None:
+    features, examples = fleet()
+    spared = examples.machine % 3 != 0
+    features[spared, 0] = np.random.default_rng(3).normal(0, 1, np.count_nonzero(spared))
+    seldom = replace(
+        examples,
+        label=examples.label & ~spared,
+        failure_ns=np.where(spared, 0, examples.failure_ns),
+        mode=np.where(spared, -1, examples.mode),
+    )
+    settings = replace(SETTINGS, lead_time_head=LeadTimeHead.AFT, lead_time_rounds=60)
+
+    fitted = fit(features, seldom, SPLIT, HORIZON_H, settings)
+
+    told = lead_times(fitted.heads, features)
+    test = rows_of(seldom.machine, seldom.machines, SPLIT.test)
+    soon = test & (seldom.lead_time_h <= HORIZON_H / 4)
+    assert (np.diff(told, axis=1) >= 0).all()
+    assert np.median(told[test & spared, 1]) > HORIZON_H
+    assert np.median(told[soon, 1]) < HORIZON_H / 2

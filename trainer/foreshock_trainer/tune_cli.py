@@ -61,9 +61,10 @@ def tune(
     as_json: bool,
     **learn: Any,  # noqa: ANN401 - learn_options' values
 ) -> None:
-    """Choose settings and features by inner folds of machines, and tell their worth by outer ones."""
+    """Choose settings and features by inner folds of machines; outer ones tell their worth."""
     import_xgboost_alone()
-    from foreshock_trainer.tune import TuneSettings, tune as run  # noqa: PLC0415 - heavy
+    from foreshock_trainer.tune import TuneSettings  # noqa: PLC0415 - heavy
+    from foreshock_trainer.tune import tune as run  # noqa: PLC0415 - heavy
 
     settings = LearnSettings(**learnt(learn))
     how = TuneSettings(study=study, trials=trials, outer=outer, inner=inner)
