@@ -1,0 +1,237 @@
+"""The agent under load, beside what others would run in its place; every figure of real processes.
+
+    feeder -> Mosquitto -> consumer (the agent, or a peer)
+
+`python -m benchmarks.agent [--quick] [--json]`. All consumers take the same stream from the same
+broker, in turns; each round gives one ratio, and the median of the rounds is told with its spread.
+In one more run each is killed in the middle and started again: what it lost then, it lost for good.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import psutil
+
+from benchmarks.agent_consumers import PLAIN, Agent, Consumer, Script
+from benchmarks.agent_run import Run, killed, steady
+from benchmarks.agent_stream import Form, Frames, model, windows_due, write_frames
+from foreshock.brokers import MosquittoBroker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from benchmarks.agent_consumers import Kept
+
+OURS: Final = "agent"
+BARE: Final = "bare_subscriber"
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done: rounds, readings a run and its longest time, and readings before a kill."""
+
+    rounds: int
+    machines: int
+    single: int
+    bulk: int
+    limit_s: float
+    killed: int
+    peers: tuple[str, ...]
+
+
+QUICK: Final = Effort(
+    rounds=1,
+    machines=20,
+    single=30_000,
+    bulk=300_000,
+    limit_s=1.0,
+    killed=2_000,
+    peers=("plain_durable", "plain_volatile"),
+)
+FULL: Final = Effort(
+    rounds=5,
+    machines=50,
+    single=200_000,
+    bulk=4_000_000,
+    limit_s=10.0,
+    killed=20_000,
+    peers=("plain_durable", "plain_durable_wal", "plain_volatile", BARE),
+)
+KILLED_MACHINES: Final = 4
+SLOW: Final = {"plain_durable": 5}
+"""Peers that get a stream shorter by this factor, of one machine, when they are killed."""
+
+
+@dataclass(slots=True)
+class Bench:
+    """The folder, the running broker and the streams of one benchmark."""
+
+    folder: Path
+    broker: MosquittoBroker
+    effort: Effort
+    model: bytes
+    _streams: dict[tuple[Form, int, int], Frames] = field(default_factory=dict)
+    _count: int = 0
+
+    def fresh(self, name: str) -> Consumer:
+        """Return a consumer with nothing in its folder and no session at the broker."""
+        self._count += 1
+        self.broker.stop()
+        for kept in self.broker.folder.glob("mosquitto.db*"):
+            kept.unlink()
+        self.broker.start()
+        folder = self.folder / f"{self._count}-{name}"
+        if name == OURS:
+            return Agent(folder, self.broker.port, self.model)
+        return Script(folder, [*PEERS[name](self.folder / "model.onnx"), *self._port])
+
+    @property
+    def _port(self) -> list[str]:
+        return ["--port", str(self.broker.port)]
+
+    @property
+    def broker_pid(self) -> int:
+        """The broker's own process, below the one that ties its life to ours."""
+        below = psutil.Process().children(recursive=True)
+        return next(int(one.pid) for one in below if one.name() == "mosquitto")
+
+    def stream(self, form: Form, readings: int, machines: int) -> Frames:
+        """Return the stream of so many readings, made when it is first asked for."""
+        key = (form, readings, machines)
+        if key not in self._streams:
+            path = self.folder / "-".join(map(str, key))
+            self._streams[key] = write_frames(path, form, readings, machines)
+        return self._streams[key]
+
+    def steady(self, name: str, form: Form) -> Run:
+        """Measure a fresh consumer."""
+        effort = self.effort
+        readings = effort.single if form is Form.SINGLE else effort.bulk
+        frames = self.stream(form, readings, effort.machines)
+        consumer = self.fresh(name)
+        return steady(consumer, self.broker.port, self.broker_pid, frames, effort.limit_s)
+
+    def killed(self, name: str) -> tuple[Frames, Kept]:
+        """Kill a fresh consumer in the middle of a stream, and start it again."""
+        shorter = SLOW.get(name, 1)
+        machines = KILLED_MACHINES if shorter == 1 else 1
+        frames = self.stream(Form.SINGLE, self.effort.killed // shorter, machines)
+        consumer = self.fresh(name)
+        return frames, killed(consumer, self.broker.port, self.broker_pid, frames)
+
+
+def _plain(store: str) -> Callable[[Path], list[str]]:
+    return lambda model: [sys.executable, str(PLAIN), "--model", str(model), "--store", store]
+
+
+PEERS: Final[dict[str, Callable[[Path], list[str]]]] = {
+    "plain_durable": _plain("sqlite"),
+    "plain_durable_wal": _plain("wal"),
+    "plain_volatile": _plain("none"),
+    BARE: lambda _model: [sys.executable, str(PLAIN.with_name("bare.py"))],
+}
+"""By name, the command that takes the stream; the last does nothing, and shows the broker's end."""
+
+
+def measure(bench: Bench) -> dict[str, object]:
+    """Run everything; the result is what `--json` prints."""
+    effort = bench.effort
+    rounds: dict[str, list[Run]] = {name: [] for name in (OURS, *effort.peers)}
+    for _ in range(effort.rounds):
+        for name, runs in rounds.items():
+            runs.append(bench.steady(name, Form.SINGLE))
+            _say(f"{name}: {runs[-1].per_s:,.0f} readings/s")
+    bulk = {form: _bulk(bench, form) for form in (Form.JSON, Form.BINARY)}
+    lost = {name: _lost(bench, name) for name in rounds if name != BARE}
+    ours = _median_run(rounds[OURS])
+    ratios = {name: _ratio(rounds[OURS], runs) for name, runs in rounds.items() if name != OURS}
+    return {
+        "durable_single_per_s": round(ours.per_s),
+        "ratio_vs_plain_durable": ratios["plain_durable"]["median"],
+        "ratio_vs_plain_volatile": ratios["plain_volatile"]["median"],
+        "cpu_us_per_reading": round(ours.cpu_us, 1),
+        "batched_json_per_s": round(bulk[Form.JSON].per_s),
+        "batched_binary_per_s": round(bulk[Form.BINARY].per_s),
+        "rss_mib": round(max(ours.rss_mib, *(run.rss_mib for run in bulk.values())), 1),
+        "bytes_per_reading": round(ours.bytes_written, 1),
+        "machines": effort.machines,
+        "rounds": effort.rounds,
+        "single": {name: _told(_median_run(runs)) for name, runs in rounds.items()},
+        "batched": {str(form): _told(run) for form, run in bulk.items()},
+        "ratios": ratios,
+        "after_a_kill": lost,
+    }
+
+
+def _bulk(bench: Bench, form: Form) -> Run:
+    runs = []
+    for _ in range(bench.effort.rounds):
+        runs.append(bench.steady(OURS, form))
+        _say(f"{OURS}, {form}: {runs[-1].per_s:,.0f} readings/s")
+    return _median_run(runs)
+
+
+def _lost(bench: Bench, name: str) -> dict[str, int]:
+    """Compare what a killed consumer holds with what was published and what was to be scored."""
+    frames, kept = bench.killed(name)
+    due = windows_due(frames)
+    _say(f"{name}, killed: {frames.readings - kept.readings} of {frames.readings} readings lost")
+    return {
+        "published": frames.readings,
+        "readings_lost": frames.readings - kept.readings,
+        "readings_doubled": kept.doubled,
+        "windows": len(due),
+        "windows_lost": len(due - kept.scores),
+    }
+
+
+def _ratio(ours: list[Run], theirs: list[Run]) -> dict[str, float]:
+    """Return how many times as fast we are: one ratio a round."""
+    found = [one.per_s / other.per_s for one, other in zip(ours, theirs, strict=True)]
+    named = {"median": statistics.median(found), "least": min(found), "most": max(found)}
+    return {name: round(value, 2) for name, value in named.items()}
+
+
+def _median_run(runs: list[Run]) -> Run:
+    columns = zip(*(asdict(run).values() for run in runs), strict=True)
+    return Run(*map(statistics.median, columns))
+
+
+def _told(run: Run) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in asdict(run).items()}
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def benches(effort: Effort) -> Iterator[Bench]:
+    """Yield a bench with its broker; both end with the loop."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with MosquittoBroker(folder / "broker") as broker:
+            bench = Bench(folder, broker, effort, model())
+            (folder / "model.onnx").write_bytes(bench.model)
+            yield bench
+
+
+@click.command(epilog="Example: python -m benchmarks.agent --quick --json")
+@click.option("--quick", is_flag=True, help="Shorter streams, one round: about 30 seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def main(*, quick: bool, as_json: bool) -> None:
+    """Measure the agent beside what others would run in its place."""
+    for bench in benches(QUICK if quick else FULL):
+        result = measure(bench)
+        print(json.dumps(result) if as_json else json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

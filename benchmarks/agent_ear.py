@@ -1,0 +1,60 @@
+"""A subscriber that notes what came, and when."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+TIMEOUT_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message, and the moment of `time.monotonic_ns` at which it was there."""
+
+    at_ns: int
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+class Ear:
+    """Hears `topic_filter` with QoS 1 from the moment on that it is entered; a context manager."""
+
+    def __init__(self, port: int, topic_filter: str) -> None:
+        self.heard: list[Heard] = []
+        self._filter = topic_filter
+        self._port = port
+        self._subscribed = threading.Event()
+        self._paho = mqtt.Client(CallbackAPIVersion.VERSION2)
+        self._paho.on_connect = lambda client, *_: client.subscribe(self._filter, 1)
+        self._paho.on_subscribe = lambda *_: self._subscribed.set()
+        self._paho.on_message = self._take
+
+    def _take(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
+        heard = Heard(time.monotonic_ns(), message.topic, bytes(message.payload), message.retain)
+        self.heard.append(heard)
+
+    def __enter__(self) -> Self:
+        self._paho.connect("127.0.0.1", self._port)
+        self._paho.loop_start()
+        if not self._subscribed.wait(TIMEOUT_S):
+            raise TimeoutError(f"the broker on port {self._port} takes no subscription")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._paho.disconnect()
+        self._paho.loop_stop()

@@ -1,0 +1,1 @@
+"""What others would run in the agent's place: scripts that need nothing of ours."""
