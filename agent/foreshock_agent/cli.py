@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,17 +46,21 @@ def cli() -> None:
     help="What to log.",
 )
 def run(config: Path, log_level: str) -> None:
-    """Run the agent until SIGTERM; `kill -9` loses nothing that was acknowledged."""
+    """Run the agent until SIGTERM; `kill -9` loses nothing that was acknowledged.
+
+    SIGHUP reads the settings again, without losing a reading; a file that cannot be used leaves
+    the last good one running, and `foreshock agent status` says why.
+    """
+    from foreshock_agent.asks import Asks  # noqa: PLC0415 - one use
     from foreshock_agent.notify import Supervisor  # noqa: PLC0415 - one use
     from foreshock_agent.service import Service  # noqa: PLC0415 - heavy
     from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
 
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    service = Service(load(config), _version())
-    service.run(stopping, Supervisor(os.environ))
+    asks = Asks()
+    asks.hear_signals()
+    service = Service(load(config), _version(), lambda: load(config))
+    service.run(asks, Supervisor(os.environ))
 
 
 @cli.command()
@@ -115,6 +117,8 @@ def _print_status(report: dict[str, Any]) -> None:
     if day := report["uplink_day"]:
         click.echo(f"uplink today: {day['bytes_today']} of {day['bytes_per_day']} bytes")
     click.echo(f"machines: {report['machines']}   model: {report['model'] or 'none (limits)'}")
+    if report["reload"]:
+        click.echo(f"settings: {report['reload']['said']}")
     for alarm in report["alarms"]:
         click.echo(f"  {alarm['machine']}: {alarm['state']} (episode {alarm['episode']})")
 

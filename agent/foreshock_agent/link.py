@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from foreshock_agent.settings import BrokerSettings
 
@@ -74,7 +74,8 @@ class Link:
         will: Will | None = None,
     ) -> None:
         self._broker = broker
-        self._filters = list(filters)
+        self._filters, self._left = list(filters), set[str]()
+        self._asked: dict[int | None, list[str]] = {}
         self._on_message = on_message
         self._on_connect = on_connect
         self._connection = 0
@@ -152,6 +153,22 @@ class Link:
                 if delivery.qos and delivery.connection == self._connection:
                     self._client.ack(delivery.packet_id, delivery.qos)
 
+    def follow(self, filters: Sequence[str]) -> None:
+        """Listen to these topics from now on, through every later connection too."""
+        with self._lock:
+            before, self._filters = set(self._filters), list(filters)
+            self._left = (self._left | before) - set(filters)
+            if self.connected:
+                self._ask([one for one in filters if one not in before], before - set(filters))
+
+    def _ask(self, wanted: Sequence[str], left: Collection[str]) -> None:
+        """Subscribe and unsubscribe. A session that persists keeps what nobody takes back."""
+        if left:
+            self._client.unsubscribe(sorted(left))
+        if wanted:
+            _, number = self._client.subscribe([(topic_filter, 1) for topic_filter in wanted])
+            self._asked[number] = list(wanted)
+
     def _connected(
         self,
         client: mqtt.Client,
@@ -168,8 +185,9 @@ class Link:
         # paho would send what was under way behind what `on_connect` says now: an old status or
         # alarm would be retained over the new one, and an old parcel go up beside its repetition.
         client.drop_out_messages()
-        if self._filters:
-            client.subscribe([(topic_filter, 1) for topic_filter in self._filters])
+        with self._lock:
+            self._asked.clear()
+            self._ask(self._filters, self._left)
         self._guarded(self._on_connect, bool(flags.session_present))
 
     def _disconnected(self, *_: object) -> None:
@@ -185,11 +203,13 @@ class Link:
         self,
         _client: object,
         _userdata: object,
-        _mid: int,
+        number: int,
         reasons: list[Any],
         _properties: object,
     ) -> None:
-        for topic_filter, reason in zip(self._filters, reasons, strict=False):
+        with self._lock:
+            asked = self._asked.pop(number, [])
+        for topic_filter, reason in zip(asked, reasons, strict=False):
             if reason.is_failure:
                 self.errors += 1
                 log.error("the broker refuses the subscription to %s: %s", topic_filter, reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -22,21 +23,26 @@ class Supervisor:
         self.feed_every_s = _period_s(environ) if self._address else None
 
     def ready(self) -> None:
-        """All parts have started."""
+        """All parts have started, or run by other settings."""
         self._say("READY=1")
+
+    def reloading(self) -> None:
+        """Other settings are being taken over; `ready` says when that is over."""
+        self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
         """The end has begun, in order."""
         self._say("STOPPING=1")
 
-    def report(self, stuck: str) -> None:
+    def report(self, stuck: str, note: str = "") -> None:
         """Feed the watchdog unless something is stuck; say once what it is, and once that it went.
 
-        A process that stays stuck is ended by systemd and started again.
+        A process that stays stuck is ended by systemd and started again. A note is only said.
         """
-        if stuck != self._status:
-            self._status = stuck
-            self._say(f"STATUS={stuck}")
+        status = stuck or note
+        if status != self._status:
+            self._status = status
+            self._say(f"STATUS={status}")
         if not stuck:
             self._say("WATCHDOG=1")
 

@@ -60,14 +60,13 @@ class LakeAcked:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class SwapModel:
-    """Use this model from the next window on; `done` is set when it runs.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What changes between two commits; `done` is set when it has.
 
-    Whoever claims it first decides: the pipeline that it runs, or the asker that it shall not.
+    Whoever claims it first decides: the pipeline that it happens, or the asker that it shall not.
     """
 
-    model: Model
     done: threading.Event = field(default_factory=threading.Event)
     _claimed: threading.Lock = field(default_factory=threading.Lock)
 
@@ -76,7 +75,22 @@ class SwapModel:
         return self._claimed.acquire(blocking=False)
 
 
-Item = Delivery | SessionBegan | LakeAcked | SwapModel
+@dataclass(frozen=True, slots=True)
+class SwapModel(Change):
+    """Use this model from the next window on."""
+
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class UseSettings(Change):
+    """Go on with these settings, and with these sources made of them."""
+
+    settings: Settings
+    sources: Sources
+
+
+Item = Delivery | SessionBegan | LakeAcked | SwapModel | UseSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +199,8 @@ class Pipeline:
                 self._command(item)
             case LakeAcked(epoch, stream, seq):
                 self._store.acked(epoch, stream, seq)
-            case SwapModel():
-                self._swap(item)
+            case SwapModel() | UseSettings():
+                self._change(item)
             case SessionBegan(session_present):
                 self._greet(session_present=session_present)
 
@@ -240,13 +254,19 @@ class Pipeline:
         self._outgoing.append(Outgoing(topic, alarm.to_bytes(), retain=True))
         self._urgent = True
 
-    def _swap(self, request: SwapModel) -> None:
-        """Change models between two windows; another shape of window is rebuilt from the store."""
+    def _change(self, request: SwapModel | UseSettings) -> None:
+        """Change between two windows; another shape of window is rebuilt from the store."""
         if not request.claim():
             return
         self._score_due()
         self._commit()
-        self._scorer.model = request.model
+        match request:
+            case SwapModel():
+                self._scorer.model = request.model
+            case UseSettings():
+                self._settings = request.settings
+                self._scorer.use(request.settings)
+                self._reception.use(request.sources, request.settings.max_ahead_s)
         if self._scorer.window_spec != self._machines.spec:
             self._machines.use(self._scorer.window_spec)
         request.done.set()

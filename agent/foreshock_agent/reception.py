@@ -59,6 +59,11 @@ class Reception:
         self._identity = identity
         self._max_ahead_ns = round(max_ahead_s * SECOND_NS)
 
+    def use(self, sources: Sources, max_ahead_s: float) -> None:
+        """Read messages by other settings from now on; the sources go on with the same tracks."""
+        self._sources = sources
+        self._max_ahead_ns = round(max_ahead_s * SECOND_NS)
+
     def take(self, messages: Sequence[Delivery], now_ns: int) -> list[Due]:
         """Take messages in order of arrival; return the windows that became due."""
         decoded = self._decoded(messages, now_ns)

@@ -62,12 +62,16 @@ class Scorer:
     """The model in use, if any, and the limits beside it."""
 
     def __init__(self, settings: Settings, model: Model | None = None) -> None:
+        self.use(settings)
+        self.model = model
+        self.faults = 0
+
+    def use(self, settings: Settings) -> None:
+        """Judge by other limits and delays from now on, and cut windows by other rules."""
         self._settings = settings
         self._limits = {
             name: Limit(limit.low, limit.high) for name, limit in settings.limits.items()
         }
-        self.model = model
-        self.faults = 0
 
     @property
     def window_spec(self) -> WindowSpec:

@@ -7,12 +7,21 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
+from foreshock_agent.asks import Ask
 from foreshock_agent.budget import DayBudget
 from foreshock_agent.clock import SystemClock
 from foreshock_agent.health import Health, Vitals
 from foreshock_agent.link import Delivery, Link, Will
 from foreshock_agent.outbox import Outbox
-from foreshock_agent.pipeline import Outgoing, Outside, Pipeline, SessionBegan, SwapModel
+from foreshock_agent.pipeline import (
+    Outgoing,
+    Outside,
+    Pipeline,
+    SessionBegan,
+    SwapModel,
+    UseSettings,
+)
+from foreshock_agent.reloader import Reloader
 from foreshock_agent.scoring import Scorer
 from foreshock_agent.sources import Sources
 from foreshock_agent.store import Store
@@ -29,26 +38,31 @@ from foreshock_wire.topics import Down
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from foreshock_agent.asks import Asks
     from foreshock_agent.notify import Supervisor
     from foreshock_agent.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SWAP_TIMEOUT_S: Final = 30.0
-SWAP_POLL_S: Final = 0.2
+CHANGE_TIMEOUT_S: Final = 30.0
+CHANGE_POLL_S: Final = 0.2
 
 
-class SwapTimeoutError(ForeshockError):
-    """The pipeline did not come to the new model in time."""
+class ChangeTimeoutError(ForeshockError):
+    """The pipeline did not come to a new model or to new settings in time."""
 
 
 class Service:
-    """All parts of one gateway's agent, wired; `run` returns when `stopping` is set."""
+    """All parts of one gateway's agent, wired; `run` returns when it is asked to stop.
 
-    def __init__(self, settings: Settings, version: str) -> None:
+    `load` reads the settings again when it is asked to reload.
+    """
+
+    def __init__(self, settings: Settings, version: str, load: Callable[[], Settings]) -> None:
         self._settings = settings
         self._version = version
         self._clock = SystemClock()
+        self._reloader = Reloader(settings, load=load, use=self._use, now_ns=self._clock.now_ns)
         self._store = Store(settings.database, self._clock.now_ns())
         self._models = ModelStore(settings.models)
         self._scorer = Scorer(settings, self._current_model())
@@ -72,21 +86,23 @@ class Service:
         if settings.cloud is not None:
             self._join_cloud()
 
-    def run(self, stopping: threading.Event, supervisor: Supervisor) -> None:
-        """Work until `stopping` is set; an error in a worker ends the process (crash-only)."""
+    def run(self, asks: Asks, supervisor: Supervisor) -> None:
+        """Work until asked to stop; an error in a worker ends the process (crash-only)."""
         failures: list[BaseException] = []
         with ExitStack() as stack:
-            self._start(stack, stopping, failures)
+            self._start(stack, asks, failures)
             supervisor.ready()
-            while not stopping.wait(supervisor.feed_every_s):
-                supervisor.report(self._stuck())
+            while (ask := asks.next(supervisor.feed_every_s)) is not Ask.STOP:
+                if ask is Ask.RELOAD:
+                    supervisor.reloading()
+                    self._reloader.reload()
+                    supervisor.ready()
+                supervisor.report(self._stuck(), self._reloader.note)
             supervisor.stopping()
         if failures:
             raise failures[0]
 
-    def _start(
-        self, stack: ExitStack, stopping: threading.Event, failures: list[BaseException]
-    ) -> None:
+    def _start(self, stack: ExitStack, asks: Asks, failures: list[BaseException]) -> None:
         """Start all parts; they stop in reverse order.
 
         The pipeline ends after everything that waits for it (an update's swap, the uplink's acks),
@@ -94,17 +110,18 @@ class Service:
         """
         stack.callback(self._store.close)
         stack.enter_context(self._models.exclusive())
+        self._reloader.begin()
         self._health.start()
         stack.callback(self._health.stop)
         self._local.start()
         stack.callback(self._local.stop)
         stack.callback(self._say_goodbye)
-        stack.enter_context(_worker("pipeline", self._pipeline.run, stopping, failures))
+        stack.enter_context(_worker("pipeline", self._pipeline.run, asks, failures))
         if self._cloud is None or self._uplink is None or self._updater is None:
             return
         self._cloud.start()
         stack.callback(self._cloud.stop)
-        stack.enter_context(_worker("uplink", self._uplink.run, stopping, failures))
+        stack.enter_context(_worker("uplink", self._uplink.run, asks, failures))
         self._updater.start()
         stack.callback(self._updater.stop)
 
@@ -116,12 +133,15 @@ class Service:
         return Link(
             self._settings.local,
             f"foreshock-{at.site}-{at.gateway}",
-            filters=[*self._sources.topic_filters, topics.any_alarm_command(at)],
+            filters=self._filters(),
             on_message=self._take_in,
             on_connect=self._local_connected,
             durable=True,
             will=will,
         )
+
+    def _filters(self) -> list[str]:
+        return [*self._sources.topic_filters, topics.any_alarm_command(self._settings.at)]
 
     def _take_in(self, delivery: Delivery) -> None:
         self._pipeline.post(delivery)
@@ -236,16 +256,31 @@ class Service:
         """Hand a model to the pipeline and wait until it runs.
 
         Raises:
-            SwapTimeoutError: the pipeline is busy for too long.
+            ChangeTimeoutError: the pipeline is busy for too long.
         """
-        request = SwapModel(model)
+        self._hand_over(SwapModel(model), f"the model {model.sha256[:12]}")
+        self._say_status(online=True)
+
+    def _use(self, settings: Settings) -> None:
+        """Go on with other settings; topics are left when nothing of theirs is read any more.
+
+        Raises:
+            ChangeTimeoutError: the pipeline is busy for too long.
+        """
+        sources = Sources(settings.sources, settings.max_message_bytes, self._sources.tracks)
+        self._hand_over(UseSettings(settings, sources), "the settings")
+        self._settings, self._sources = settings, sources
+        self._local.follow(self._filters())
+        if self._uplink is not None:
+            self._uplink.use(settings.uplink)
+
+    def _hand_over(self, request: SwapModel | UseSettings, what: str) -> None:
         self._pipeline.post(request)
-        deadline_s = self._clock.monotonic_s() + SWAP_TIMEOUT_S
-        while not request.done.wait(SWAP_POLL_S):
+        deadline_s = self._clock.monotonic_s() + CHANGE_TIMEOUT_S
+        while not request.done.wait(CHANGE_POLL_S):
             late = self._pipeline.ended or self._clock.monotonic_s() > deadline_s
             if late and (request.claim() or self._pipeline.ended):
-                raise SwapTimeoutError(f"the pipeline did not take the model {model.sha256[:12]}")
-        self._say_status(online=True)
+                raise ChangeTimeoutError(f"the pipeline did not take {what}: it is busy")
 
     # Health --------------------------------------------------------------------------------
 
@@ -264,6 +299,7 @@ class Service:
             "cloud_connected": float(self._cloud.connected) if self._cloud else 0.0,
             "has_model": float(self._scorer.model is not None),
             **self._budget.gauges(),
+            **self._reloader.gauges(),
         }
 
     def _problem(self) -> str:
@@ -291,13 +327,13 @@ class Service:
 def _worker(
     name: str,
     work: Callable[[threading.Event], None],
-    stopping: threading.Event,
+    asks: Asks,
     failures: list[BaseException],
 ) -> Iterator[None]:
     """Run `work` in a thread that has its own end; if it fails, the process is told to stop."""
     ending = threading.Event()
     thread = threading.Thread(
-        target=_guarded, args=(lambda: work(ending), stopping, failures), name=name, daemon=True
+        target=_guarded, args=(lambda: work(ending), asks, failures), name=name, daemon=True
     )
     thread.start()
     try:
@@ -307,12 +343,10 @@ def _worker(
         thread.join()
 
 
-def _guarded(
-    work: Callable[[], None], stopping: threading.Event, failures: list[BaseException]
-) -> None:
+def _guarded(work: Callable[[], None], asks: Asks, failures: list[BaseException]) -> None:
     try:
         work()
     except BaseException as error:
         log.exception("a worker failed: the process ends, and its next start recovers")
         failures.append(error)
-        stopping.set()
+        asks.post(Ask.STOP)

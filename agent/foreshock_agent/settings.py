@@ -244,6 +244,11 @@ class Settings(_Section):
         return self.data_dir / "uplink-day.json"
 
     @property
+    def last_reload(self) -> Path:
+        """How the last reload of the running agent went (JSON)."""
+        return self.data_dir / "reload.json"
+
+    @property
     def models(self) -> Path:
         """The folder of model files."""
         return self.data_dir / "models"
@@ -272,8 +277,12 @@ def load(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings {path} is not TOML: {error}") from None
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
-            for item in error.errors(include_url=False, include_input=False)
-        ]
-        raise SettingsError("\n".join([f"settings {path}:", *lines])) from None
+        raise SettingsError("\n".join([f"settings {path}:", *faults_of(error)])) from None
+
+
+def faults_of(error: ValidationError) -> list[str]:
+    """Return a line for each entry that is wrong."""
+    return [
+        f"  {'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
+        for item in error.errors(include_url=False, include_input=False)
+    ]

@@ -10,12 +10,14 @@ from foreshock_agent.accounts import broken_laws
 from foreshock_agent.budget import day_report
 from foreshock_agent.clock import SystemClock
 from foreshock_agent.outbox import pending_records
+from foreshock_agent.reloader import last_outcome
 from foreshock_agent.store import connect
 from foreshock_agent.update.store import ModelStore
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
+    from foreshock_agent.reload import Outcome
     from foreshock_agent.settings import Settings
 
 
@@ -54,8 +56,13 @@ def read_status(settings: Settings) -> dict[str, Any]:
         "machines": machines,
         "model": ModelStore(settings.models).current_sha256,
         "alarms": [_head(machine, head) for machine, head in heads],
+        "reload": _reload(last_outcome(settings.last_reload)),
         "broken_laws": broken_laws(accounts, pending[Stream.READINGS]),
     }
+
+
+def _reload(outcome: Outcome | None) -> dict[str, Any] | None:
+    return None if outcome is None else {**outcome.as_dict(), "said": str(outcome)}
 
 
 def _head(machine: str, text: str) -> dict[str, Any]:

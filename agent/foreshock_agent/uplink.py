@@ -87,6 +87,10 @@ class Uplink:
         self._wake = threading.Event()
         self.moved_s = clock.monotonic_s()
 
+    def use(self, settings: UplinkSettings) -> None:
+        """Send by other settings from the next parcel on."""
+        self._settings = settings
+
     def wake(self) -> None:
         """Something was committed or acknowledged: look at once."""
         self._wake.set()

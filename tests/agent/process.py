@@ -42,6 +42,11 @@ class Agent:
         """End it as a power cut would."""
         self._end(signal.SIGKILL)
 
+    def reload(self) -> None:
+        """Ask it to read its settings again."""
+        assert self._child is not None
+        self._child.send_signal(signal.SIGHUP)
+
     def stop(self) -> int:
         """End it in order; return its exit code."""
         return self._end(signal.SIGTERM)

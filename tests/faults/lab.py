@@ -231,12 +231,12 @@ class Lab:
         key = ("end", "of", BEGIN_NS)
         end = json.dumps({"t": BEGIN_NS, "of": 0}).encode()
         self.watcher.publish_all([("plant/end/sample", end)])
+        wait_for(lambda: key in self.stored_keys(), "the last message")
 
-        def stored() -> bool:
-            self._books.look()
-            return key in self._books.keys
-
-        wait_for(stored, "the last message")
+    def stored_keys(self) -> set[Key]:
+        """Return the readings that the agent has committed so far."""
+        self._books.look()
+        return self._books.keys
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

@@ -75,11 +75,16 @@ class Shown(NamedTuple):
 class Sources:
     """All configured sources: which topics to subscribe to, and what a message holds."""
 
-    def __init__(self, settings: Sequence[SourceSettings], max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        settings: Sequence[SourceSettings],
+        max_message_bytes: int,
+        tracks: Tracks | None = None,
+    ) -> None:
         self._sources = [Source.of(entry) for entry in settings]
         self._max_bytes = max_message_bytes
         self._matches: dict[str, tuple[Adapter, TopicMatch]] = {}
-        self.tracks = Tracks()
+        self.tracks = Tracks() if tracks is None else tracks
 
     @property
     def topic_filters(self) -> list[str]:
