@@ -11,6 +11,7 @@ import click
 
 from foreshock_trainer.backtest_cli import backtest
 from foreshock_trainer.data_cli import data
+from foreshock_trainer.import_cli import import_history
 from foreshock_trainer.ingest_cli import ingest
 from foreshock_trainer.labels_cli import labels
 from foreshock_trainer.lake_cli import audit, upkeep
@@ -41,7 +42,7 @@ def cli() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-for command in (data, ingest, labels, upkeep, audit, backtest, tune):
+for command in (data, import_history, ingest, labels, upkeep, audit, backtest, tune):
     cli.add_command(command)
 
 
