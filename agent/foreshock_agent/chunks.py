@@ -7,13 +7,15 @@ chunk of which only some readings are still needed is `kept` with those alone; i
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from foreshock_agent.recent import Run
+from foreshock_agent.seals import CHUNKS
 from foreshock_wire.batch import FLAG_FUTURE, Readings, decode
 from foreshock_wire.errors import BatchError, ForeshockError
 from foreshock_wire.topics import Stream
@@ -24,10 +26,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from foreshock_agent.seals import Row, Values
     from foreshock_agent.tracks import Tracks
 
     Bool = npt.NDArray[np.bool_]
     Int64 = npt.NDArray[np.int64]
+
+log = logging.getLogger(__name__)
 
 LEVEL: Final = 1
 """zlib's fastest: level 6 takes three times as long for a tenth of the size."""
@@ -39,7 +44,12 @@ _BEFORE_ALL: Final = 0
 
 
 class ChunkDamagedError(ForeshockError):
-    """A chunk that is not what was written."""
+    """The chunk `n` is not what was written."""
+
+    def __init__(self, n: int, values: Values) -> None:
+        super().__init__(f"chunk {n} (readings {values[2]} to {values[3]}) is damaged")
+        self.n = n
+        self.values = values
 
 
 class Rows(NamedTuple):
@@ -58,10 +68,12 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A chunk and its number."""
+    """A chunk and its number; of one that is `kept` the seqs of the readings are void."""
 
     n: int
     epoch_n: int
+    last_seq: int
+    kept: bool
     readings: Readings
 
 
@@ -96,13 +108,15 @@ def rows_of(batch: Readings, tracks: Tracks) -> Rows:
     return Rows(tracks.numbers(batch), batch.time_ns, batch.received_ns, batch.value, batch.flags)
 
 
+def row_of(n: int, epoch_n: int, batch: Readings) -> Values:
+    """Return a new chunk as its table holds it."""
+    seqs = (batch.first_seq, batch.last_seq)
+    return (n, epoch_n, *seqs, *_times(batch), 0, batch.to_bytes(LEVEL))
+
+
 def add(db: sqlite3.Connection, n: int, epoch_n: int, batch: Readings) -> None:
     """Write a chunk in the open transaction."""
-    db.execute(
-        "INSERT INTO chunks (n, epoch, first_seq, last_seq, oldest_ns, newest_ns, settled_ns, "
-        "kept, body) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
-        (n, epoch_n, batch.first_seq, batch.last_seq, *_times(batch), batch.to_bytes(LEVEL)),
-    )
+    CHUNKS.put(db, [row_of(n, epoch_n, batch)])
 
 
 def keep_only(db: sqlite3.Connection, chunk: Found, needed: Bool) -> None:
@@ -111,11 +125,9 @@ def keep_only(db: sqlite3.Connection, chunk: Found, needed: Bool) -> None:
         db.execute("DELETE FROM chunks WHERE n = ?", (chunk.n,))
         return
     rest = chunk.readings.where(needed)
-    db.execute(
-        "UPDATE chunks SET oldest_ns = ?, newest_ns = ?, settled_ns = ?, kept = 1, body = ? "
-        "WHERE n = ?",
-        (*_times(rest), rest.to_bytes(LEVEL), chunk.n),
-    )
+    seqs = (chunk.readings.first_seq, chunk.last_seq)
+    row = (chunk.n, chunk.epoch_n, *seqs, *_times(rest), 1, rest.to_bytes(LEVEL))
+    CHUNKS.put(db, [row], "INSERT OR REPLACE")
 
 
 def _times(batch: Readings) -> tuple[int, int, int]:
@@ -127,28 +139,33 @@ def _times(batch: Readings) -> tuple[int, int, int]:
 
 def find(
     db: sqlite3.Connection,
-    where: str,
-    values: tuple[Any, ...],
+    rest: str,
+    values: Values,
     damaged: Callable[[ChunkDamagedError], object] | None = None,
 ) -> Iterator[Found]:
-    """Yield chunks by an SQL condition (one of our own), in its order.
+    """Yield chunks by SQL of our own (conditions and order).
 
     Raises:
         ChunkDamagedError: one of them is not what was written, and there is no `damaged` to be
             told instead.
     """
-    query = f"SELECT n, epoch, first_seq, last_seq, body FROM chunks WHERE {where}"  # noqa: S608
-    for n, epoch_n, first_seq, last_seq, body in db.execute(query, values):
+    for row in CHUNKS.read(db, f"WHERE {rest}", values):
         try:
-            yield Found(n, epoch_n, decode(body, Readings))
-        except BatchError as error:
-            fault = ChunkDamagedError(
-                f"readings {first_seq} to {last_seq} of epoch {epoch_n} (chunk {n}): {error}; "
-                "they are not sent: stop the agent, move its database aside and start anew"
-            )
+            yield _found(row)
+        except ChunkDamagedError as fault:
             if damaged is None:
-                raise fault from None
+                raise
             damaged(fault)
+
+
+def _found(row: Row) -> Found:
+    _, epoch_n, _, last_seq, *_, kept, body = row.values
+    try:
+        if row.intact:
+            return Found(row.rowid, epoch_n, last_seq, bool(kept), decode(body, Readings))
+    except BatchError:
+        pass
+    raise ChunkDamagedError(row.rowid, row.values)
 
 
 def stored_readings(db: sqlite3.Connection, after_n: int = 0) -> Iterator[Readings]:
@@ -160,16 +177,15 @@ def stored_readings(db: sqlite3.Connection, after_n: int = 0) -> Iterator[Readin
 def first_pending(db: sqlite3.Connection) -> int | None:
     """Return the number of the first chunk that the lake does not hold whole."""
     epochs = db.execute(
-        "SELECT epoch, acked_seq FROM cursors WHERE stream = ? AND acked_seq < next_seq - 1 "
-        "ORDER BY epoch LIMIT 1",
+        "SELECT cursors.epoch, acked_seq FROM cursors WHERE stream = ? "
+        "AND acked_seq < next_seq - 1 ORDER BY cursors.epoch",
         (Stream.READINGS,),
-    ).fetchone()
-    if epochs is None:
-        return None
-    found = db.execute(
-        "SELECT n FROM chunks WHERE epoch = ? AND last_seq > ? ORDER BY last_seq LIMIT 1", epochs
-    ).fetchone()
-    return None if found is None else int(found[0])
+    ).fetchall()
+    query = "SELECT n FROM chunks WHERE epoch = ? AND last_seq > ? ORDER BY last_seq LIMIT 1"
+    for epoch in epochs:
+        if found := db.execute(query, epoch).fetchone():
+            return int(found[0])
+    return None
 
 
 class OldReadings:
@@ -196,9 +212,15 @@ class OldReadings:
     def _open(self, n: int) -> Run:
         run = self._opened.pop(n, None)
         if run is None:
-            (chunk,) = find(self._db, "n = ?", (n,))
-            run = Run.of(self._tracks.numbers(chunk.readings), chunk.readings.time_ns)
+            run = self._read(n)
         self._opened[n] = run
         if len(self._opened) > OPENED:
             self._opened.popitem(last=False)
         return run
+
+    def _read(self, n: int) -> Run:
+        """Return the keys of a chunk; a damaged one holds none that can be told."""
+        for chunk in find(self._db, "n = ?", (n,), damaged=log.error):
+            return Run.of(self._tracks.numbers(chunk.readings), chunk.readings.time_ns)
+        none = np.empty(0, np.int64)
+        return Run(none, none)

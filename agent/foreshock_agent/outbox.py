@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from foreshock_agent import chunks
-from foreshock_agent.store import connect
-from foreshock_wire.batch import Readings, Scores, joined
-from foreshock_wire.messages import RecordBatch, UpRecord
+from foreshock_agent import gaps
+from foreshock_agent.damage import StoreDamagedError, UnreadableError, corruption_told
+from foreshock_agent.database import connect
+from foreshock_agent.seals import CURSORS, EPOCHS
+from foreshock_agent.streams import pieces, whole
+from foreshock_wire.batch import Readings, Scores, decode, joined
+from foreshock_wire.messages import Gap, RecordBatch, UpRecord
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from foreshock_agent.streams import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +39,14 @@ class Parcel:
 
 
 class Outbox:
-    """Reads committed rows only; the oldest epoch first, in strict order of seq."""
+    """Reads committed rows only; the oldest epoch first, in strict order of seq.
+
+    What is not what was written, or is not there, is never passed on and never passed over.
+    """
 
     def __init__(self, database: Path) -> None:
         self._db = connect(database, read_only=True)
-        self._open: chunks.Found | None = None
+        self._open: Readings | None = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -46,81 +56,119 @@ class Outbox:
         """Return how many records of each stream the lake has not acknowledged."""
         return pending_records(self._db)
 
-    def next_parcel(self, stream: Stream, after: dict[str, int], limit: int) -> Parcel | None:
+    def next_parcel(self, stream: Stream, after: Mapping[str, int], limit: int) -> Parcel | None:
         """Return the next records of a stream, or None when the lake holds all.
 
         `after` gives, by epoch, the seq up to which the uplink knows the lake's answer; the stored
         cursor counts where it is higher.
+
+        Raises:
+            UnreadableError: what comes next is damaged or gone.
+            StoreDamagedError: the database is.
         """
-        rows = self._db.execute(
-            "SELECT n, epochs.epoch, acked_seq, next_seq FROM cursors "
-            "JOIN epochs ON n = cursors.epoch WHERE stream = ? AND acked_seq < next_seq - 1 "
-            "ORDER BY n",
-            (stream,),
-        ).fetchall()
-        for number, epoch, acked, following in rows:
-            mark = max(acked, after.get(epoch, 0))
-            if mark < following - 1:
-                return self._read(stream, number, epoch, mark, limit)
+        with corruption_told(), snapshot(self._db):
+            for waiting in _waiting(self._db, stream):
+                mark = max(waiting.acked, after.get(waiting.epoch, 0))
+                if mark < waiting.last_seq:
+                    return self._after(waiting, mark, limit)
         return None
 
-    def _read(
-        self, stream: Stream, number: int, epoch: str, mark: int, limit: int
-    ) -> Parcel | None:
+    def _after(self, waiting: Waiting, mark: int, limit: int) -> Parcel:
+        stream, epoch, end = waiting.stream, waiting.epoch, waiting.last_seq
+        tombstone = gaps.after(self._db, stream, waiting.epoch_n, mark)
+        if tombstone is not None:
+            if tombstone.first_seq <= mark + 1:
+                last_seq = min(tombstone.last_seq, end)
+                gap = Gap(
+                    epoch=epoch, first_seq=mark + 1, last_seq=last_seq, reason=tombstone.reason
+                )
+                return Parcel(stream, epoch, mark + 1, last_seq, gap.to_bytes())
+            end = tombstone.first_seq - 1
         if stream is Stream.READINGS:
-            return self._readings(number, mark, limit)
-        reader = _READERS[stream]
-        rows = self._db.execute(reader.query, (number, mark, limit)).fetchall()
+            return self._readings(waiting, mark, end, limit)
+        with closing(pieces(self._db, stream, waiting.epoch_n, mark)) as found:
+            rows = list(islice(whole(found, mark, end), limit))
         if not rows:
-            return None
-        return Parcel(stream, epoch, rows[0][0], rows[-1][0], reader.encode(epoch, rows))
+            raise UnreadableError(stream, waiting.epoch_n, mark)
+        payload = _ENCODE[stream](epoch, rows)
+        return Parcel(stream, epoch, rows[0].first_seq, rows[-1].last_seq, payload)
 
-    def _readings(self, number: int, mark: int, limit: int) -> Parcel | None:
+    def _readings(self, waiting: Waiting, mark: int, end: int, limit: int) -> Parcel:
         """Return readings after a mark: chunks, joined where they are small, cut where large."""
         parts: list[Readings] = []
-        for batch in self._after(number, mark):
-            parts.append(batch.after(mark))
-            if sum(map(len, parts)) >= limit:
-                break
+        with closing(self._batches(waiting, mark, end)) as batches:
+            for batch in batches:
+                parts.append(batch.after(mark).up_to(end))
+                if sum(map(len, parts)) >= limit:
+                    break
         if not parts:
-            return None
+            raise UnreadableError(Stream.READINGS, waiting.epoch_n, mark)
         batch = joined(parts).head(limit) if len(parts) > 1 else parts[0].head(limit)
         return Parcel(
             Stream.READINGS, batch.epoch, batch.first_seq, batch.last_seq, batch.to_bytes()
         )
 
-    def _after(self, number: int, mark: int) -> Iterator[Readings]:
+    def _batches(self, waiting: Waiting, mark: int, end: int) -> Generator[Readings, None, None]:
         """Yield the chunks of an epoch after a mark; the last one stays open for the next call."""
-        if (
-            self._open
-            and self._open.epoch_n == number
-            and self._open.readings.last_seq > mark >= (self._open.readings.first_seq)
-        ):
-            yield self._open.readings
-            mark = self._open.readings.last_seq
-        where = "epoch = ? AND last_seq > ? ORDER BY last_seq"
-        for chunk in chunks.find(self._db, where, (number, mark)):
-            self._open = chunk
-            yield chunk.readings
+        last = self._open
+        if last and last.epoch == waiting.epoch and last.last_seq > mark >= last.first_seq:
+            yield last
+            mark = last.last_seq
+            if mark >= end:
+                return
+        with closing(pieces(self._db, Stream.READINGS, waiting.epoch_n, mark)) as found:
+            for piece in whole(found, mark, end):
+                self._open = decode(piece.values[-1], Readings)
+                yield self._open
+
+
+@contextmanager
+def snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    """Let several statements see one commit of a running agent; each must be read or closed."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.rollback()
+
+
+class Waiting(NamedTuple):
+    """The part of an epoch's stream that the lake does not hold: above `acked`, to `last_seq`."""
+
+    stream: Stream
+    epoch_n: int
+    epoch: str
+    acked: int
+    last_seq: int
+
+
+def _waiting(db: sqlite3.Connection, stream: Stream) -> Iterator[Waiting]:
+    """Yield what waits, oldest first; epochs that are still being salvaged wait for that.
+
+    Raises:
+        StoreDamagedError: a cursor or an epoch is not what was written.
+    """
+    rest = "WHERE stream = ? AND acked_seq < next_seq - 1 ORDER BY epoch"
+    for row in CURSORS.read(db, rest, (stream,)):
+        n, _, following, acked = row.values
+        for epoch in EPOCHS.read(db, "WHERE n = ?", (n,)):
+            if not (row.intact and epoch.intact):
+                raise StoreDamagedError("the database is damaged: a cursor is not what was written")
+            _, name, _, salvage = epoch.values
+            if salvage is None:
+                yield Waiting(stream, n, name, acked, following - 1)
 
 
 def pending_records(db: sqlite3.Connection) -> dict[Stream, int]:
-    """Return how many records of each stream the lake has not acknowledged."""
+    """Return how many records of each stream wait for the lake; what was dropped does not."""
     rows = db.execute("SELECT stream, sum(next_seq - 1 - acked_seq) FROM cursors GROUP BY stream")
-    counts = {Stream(stream): int(count) for stream, count in rows}
-    return {stream: counts.get(stream, 0) for stream in Stream}
+    counts, dropped = dict(rows.fetchall()), gaps.pending(db)
+    return {stream: int(counts.get(stream, 0)) - dropped.get(stream, 0) for stream in Stream}
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """How the rows of a stream are found (after a seq, in its order) and encoded."""
-
-    query: str
-    encode: Callable[[str, list[tuple[Any, ...]]], bytes]
-
-
-def _scores(epoch: str, rows: list[tuple[Any, ...]]) -> bytes:
-    seq, machine, model, time_ns, scored_ns, probability, novelty = zip(*rows, strict=True)
+def _scores(epoch: str, rows: list[Piece]) -> bytes:
+    columns = zip(*(row.values for row in rows), strict=True)
+    _, seq, machine, time_ns, scored_ns, model, _, probability, novelty = columns
     machines, machine_index = _table(machine)
     models, model_index = _table(model)
     return Scores(
@@ -137,25 +185,12 @@ def _scores(epoch: str, rows: list[tuple[Any, ...]]) -> bytes:
     ).to_bytes()
 
 
-def _records(epoch: str, rows: list[tuple[Any, ...]]) -> bytes:
-    records = tuple(UpRecord(seq=seq, body=json.loads(body)) for seq, body in rows)
+def _records(epoch: str, rows: list[Piece]) -> bytes:
+    records = tuple(UpRecord(seq=row.first_seq, body=json.loads(row.values[-1])) for row in rows)
     return RecordBatch(epoch=epoch, records=records).to_bytes()
 
 
-def _after(columns: str, table: str) -> str:
-    return f"SELECT {columns} FROM {table} AND epoch = ? AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608 - constants
-
-
-_READERS: Final = {
-    Stream.ALARMS: _Reader(_after("seq, body", "records WHERE stream = 'alarms'"), _records),
-    Stream.EVENTS: _Reader(_after("seq, body", "records WHERE stream = 'events'"), _records),
-    Stream.SCORES: _Reader(
-        _after(
-            "seq, machine, model, time_ns, scored_ns, probability, novelty", "scores WHERE true"
-        ),
-        _scores,
-    ),
-}
+_ENCODE: Final = {Stream.ALARMS: _records, Stream.EVENTS: _records, Stream.SCORES: _scores}
 
 
 def _table(names: Sequence[str]) -> tuple[list[str], np.ndarray[Any, np.dtype[np.uint16]]]:

@@ -90,7 +90,14 @@ class UseSettings(Change):
     sources: Sources
 
 
-Item = Delivery | SessionBegan | LakeAcked | SwapModel | UseSettings
+@dataclass(frozen=True, slots=True)
+class StoreTask:
+    """Something for the store's only writer to do, as part of the next commit."""
+
+    work: Callable[[Store], None]
+
+
+Item = Delivery | SessionBegan | LakeAcked | SwapModel | UseSettings | StoreTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +208,8 @@ class Pipeline:
                 self._store.acked(epoch, stream, seq)
             case SwapModel() | UseSettings():
                 self._change(item)
+            case StoreTask(work):
+                work(self._store)
             case SessionBegan(session_present):
                 self._greet(session_present=session_present)
 

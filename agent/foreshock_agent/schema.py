@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from foreshock_agent import chunks
+from foreshock_agent import chunks, seals
 from foreshock_wire.batch import Readings
 from foreshock_wire.errors import ForeshockError
 
@@ -89,8 +89,16 @@ def _second(db: Database) -> None:
     for change in ("DROP COLUMN newest_ns", "DROP COLUMN scored_ns", "ADD COLUMN state BLOB"):
         db.conn.execute(f"ALTER TABLE machines {change}")
     for n, (epoch_n, batch) in enumerate(_batches_of_rows(db.conn), start=1):
-        chunks.add(db.conn, n, epoch_n, batch)
+        _add_chunk(db.conn, n, epoch_n, batch)
     db.table("readings").drop()
+
+
+def _add_chunk(db: sqlite3.Connection, n: int, epoch_n: int, batch: Readings) -> None:
+    """Write a chunk as version 2 did, without a checksum over its row."""
+    columns = ", ".join(CHUNKS)
+    places = ", ".join("?" * len(CHUNKS))
+    row = chunks.row_of(n, epoch_n, batch)
+    db.execute(f"INSERT INTO chunks ({columns}) VALUES ({places})", row)  # noqa: S608 - constants
 
 
 def _batches_of_rows(db: sqlite3.Connection) -> Iterator[tuple[int, Readings]]:
@@ -128,7 +136,19 @@ def _batch(epoch: str, rows: list[tuple[Any, ...]]) -> Readings:
     )
 
 
-MIGRATIONS: Final[list[Callable[[Database], None]]] = [_first, _second]
+TOMBSTONES: Final = {"stream": str, "epoch": int, "first_seq": int, "last_seq": int, "reason": str}
+
+
+def _third(db: Database) -> None:
+    """Rows come under checksums; dropped records leave tombstones; epochs may be salvaged."""
+    db.conn.execute("ALTER TABLE epochs ADD COLUMN salvage TEXT")
+    db.table("tombstones").create(TOMBSTONES, pk=("stream", "epoch", "first_seq"))
+    for table in (*seals.STATE, *seals.OUTGOING):
+        db.conn.execute(f"ALTER TABLE {table.name} ADD COLUMN crc INTEGER")
+        table.reseal(db.conn)
+
+
+MIGRATIONS: Final[list[Callable[[Database], None]]] = [_first, _second, _third]
 """Migration i makes version i + 1; a released one is never changed."""
 
 

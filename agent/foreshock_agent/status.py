@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from foreshock_agent.accounts import broken_laws
 from foreshock_agent.budget import day_report
 from foreshock_agent.clock import SystemClock
+from foreshock_agent.database import connect
 from foreshock_agent.outbox import pending_records
 from foreshock_agent.reloader import last_outcome
-from foreshock_agent.store import connect
 from foreshock_agent.update.store import ModelStore
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream

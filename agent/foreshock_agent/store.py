@@ -10,13 +10,18 @@ import fcntl
 import logging
 import secrets
 import sqlite3
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-from foreshock_agent import chunks, schema
+from foreshock_agent import chunks, gaps, schema, streams
 from foreshock_agent.accounts import Accounts
+from foreshock_agent.cursors import Cursors, Epoch
+from foreshock_agent.damage import DAMAGED
+from foreshock_agent.database import connect
 from foreshock_agent.intake import Seen
+from foreshock_agent.quarantine import Quarantine
+from foreshock_agent.seals import ACCOUNTS, ALARM_HEADS, INTAKE, MACHINES, RECORDS, SCORES, SNAPSHOT
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream
 
@@ -24,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from foreshock_agent.chunks import Bool, Found, Rows
+    from foreshock_agent.chunks import Bool, ChunkDamagedError, Found, Rows
+    from foreshock_agent.damage import UnreadableError
+    from foreshock_agent.seals import Values
     from foreshock_agent.tracks import Tracks
     from foreshock_wire.batch import Readings
 
@@ -37,8 +44,7 @@ QUARANTINE_ROWS: Final = 1000
 """Newest rejected messages that are kept for a look."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRow:
+class ScoreRow(NamedTuple):
     """One scored window as it is stored; `model` is a SHA-256 or "rule"."""
 
     machine: str
@@ -61,23 +67,6 @@ class Snapshot:
     n: int
     windows: str
     states: dict[str, bytes | None]
-
-
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open the database as every part of the agent does."""
-    if read_only:
-        found = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
-        found.execute("PRAGMA query_only=1")
-        return found
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA journal_size_limit={16 << 20}")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
 
 
 class StoreError(ForeshockError):
@@ -131,36 +120,44 @@ class Store:
             self._db = undo.enter_context(closing(_migrated(path)))
             undo.pop_all()
         self.accounts = Accounts(dict(self._db.execute("SELECT name, value FROM accounts")))
-        self.epoch, self._epoch_n = self._mint_epoch(now_ns)
-        self._next = dict.fromkeys(Stream, 1)
+        self._mint_epoch(now_ns)
+        self._forget_epochs()
+        self._cursors = Cursors.read(self._db)
+        self._quarantine = Quarantine.of(path)
         self._kept_n = 0
         newest = "SELECT max(coalesce((SELECT max(n) FROM chunks), 0), {})"
         self._last_n = int(self._db.execute(newest.format(self.snapshot().n)).fetchone()[0])
-        self._forget_epochs()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _mint_epoch(self, now_ns: int) -> tuple[str, int]:
-        epoch = f"{now_ns:016x}{secrets.token_hex(4)}"
-        cursor = self._db.execute(
-            "INSERT INTO epochs (epoch, started_ns) VALUES (?, ?)", (epoch, now_ns)
-        )
-        number = int(cursor.lastrowid or 0)
-        self._db.executemany(
-            "INSERT INTO cursors (epoch, stream, next_seq, acked_seq) VALUES (?, ?, 1, 0)",
-            [(number, stream) for stream in Stream],
-        )
-        return epoch, number
+    @property
+    def epoch(self) -> str:
+        """The epoch of this start: what is stored from now on is numbered in it."""
+        return self._cursors.now.name
+
+    def _mint_epoch(self, now_ns: int) -> None:
+        """Begin an epoch: no start, and no copy of the database, numbers in another's."""
+        name = f"{now_ns:016x}{secrets.token_hex(4)}"
+        with self._transaction():
+            (before,) = self._db.execute("SELECT coalesce(max(n), 0) FROM epochs").fetchone()
+            Epoch(before + 1, name, now_ns).save(self._db)
 
     def _forget_epochs(self) -> None:
         """Forget the epochs of earlier starts of which nothing is left to send or to keep."""
-        self._db.executescript(
-            "BEGIN IMMEDIATE;"
-            "DELETE FROM epochs WHERE n < (SELECT max(n) FROM epochs) "
-            "AND NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.epoch = epochs.n) AND NOT EXISTS "
-            "(SELECT 1 FROM cursors WHERE cursors.epoch = n AND acked_seq < next_seq - 1);"
-            "DELETE FROM cursors WHERE epoch NOT IN (SELECT n FROM epochs);"
-            "COMMIT"
-        )
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM epochs WHERE n < (SELECT max(n) FROM epochs) "
+                "AND NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.epoch = epochs.n) AND NOT EXISTS"
+                " (SELECT 1 FROM cursors WHERE cursors.epoch = n AND acked_seq < next_seq - 1)"
+            )
+            for table in ("cursors", "tombstones"):
+                self._db.execute(f"DELETE FROM {table} WHERE epoch NOT IN (SELECT n FROM epochs)")  # noqa: S608
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what is done inside, as far as the database alone goes."""
+        self.begin()
+        yield
+        self._db.execute("COMMIT")
 
     def close(self) -> None:
         """Close; what was not committed is not there."""
@@ -175,67 +172,40 @@ class Store:
     def commit(self) -> None:
         """Make everything since the last commit durable, the accounts and cursors with it."""
         self.begin()
-        self._db.executemany(
-            "UPDATE cursors SET next_seq = ? WHERE epoch = ? AND stream = ?",
-            [(seq, self._epoch_n, stream) for stream, seq in self._next.items()],
-        )
-        self._db.executemany(
-            "INSERT OR REPLACE INTO accounts (name, value) VALUES (?, ?)", self.accounts.changed()
-        )
+        self._cursors.save(self._db)
+        ACCOUNTS.put(self._db, self.accounts.changed(), "INSERT OR REPLACE")
         self._db.execute("COMMIT")
 
     def add_rows(self, rows: Rows, tracks: Tracks) -> None:
         """Store readings as one chunk; their seqs follow one another."""
         self.begin()
-        batch = chunks.batch_of(rows, tracks, self.epoch, self._next[Stream.READINGS])
+        first_seq = self._cursors.number(Stream.READINGS, len(rows.track))
+        batch = chunks.batch_of(rows, tracks, self.epoch, first_seq)
         self._last_n += 1
-        chunks.add(self._db, self._last_n, self._epoch_n, batch)
-        self._next[Stream.READINGS] += len(batch)
+        chunks.add(self._db, self._last_n, self._cursors.now.n, batch)
 
     def add_scores(self, rows: Iterable[ScoreRow]) -> None:
-        """Store scores and move each machine's scored head."""
+        """Store scores."""
         self.begin()
-        for row in rows:
-            self._db.execute(
-                "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    self._epoch_n,
-                    self._next[Stream.SCORES],
-                    row.machine,
-                    row.time_ns,
-                    row.scored_ns,
-                    row.model,
-                    row.margin,
-                    row.probability,
-                    row.novelty,
-                ),
-            )
-            self._next[Stream.SCORES] += 1
+        epoch_n, number = self._cursors.now.n, self._cursors.number
+        SCORES.put(self._db, ((epoch_n, number(Stream.SCORES), *row) for row in rows))
 
     def add_record(self, stream: Stream, body: str) -> None:
         """Store an alarm or event (JSON) for the uplink."""
         self.begin()
-        self._db.execute(
-            "INSERT INTO records (stream, epoch, seq, body) VALUES (?, ?, ?, ?)",
-            (stream, self._epoch_n, self._next[stream], body),
-        )
-        self._next[stream] += 1
+        seq = self._cursors.number(stream)
+        RECORDS.put(self._db, [(stream, self._cursors.now.n, seq, body)])
 
     def add_machine(self, machine: str) -> None:
         """Note a machine that was heard for the first time."""
         self.begin()
-        self._db.execute("INSERT OR IGNORE INTO machines (machine) VALUES (?)", (machine,))
+        MACHINES.put(self._db, [(machine, None)], "INSERT OR IGNORE")
 
     def save_snapshot(self, windows: str, states: Iterable[tuple[str, bytes]]) -> None:
         """Save the states of the machines that changed since the last one; the others stand."""
         self.begin()
-        self._db.executemany(
-            "INSERT OR REPLACE INTO machines (machine, state) VALUES (?, ?)", states
-        )
-        self._db.execute(
-            "INSERT OR REPLACE INTO snapshot (id, n, windows) VALUES (1, ?, ?)",
-            (self._last_n, windows),
-        )
+        MACHINES.put(self._db, states, "INSERT OR REPLACE")
+        SNAPSHOT.put(self._db, [(1, self._last_n, windows)], "INSERT OR REPLACE")
 
     def snapshot(self) -> Snapshot:
         """Return the last snapshot; of an empty store, one of nothing."""
@@ -247,19 +217,16 @@ class Store:
     def save_alarm(self, machine: str, head: str, alarm: str | None) -> None:
         """Save a machine's alarm head, and its retained alarm message when that changed."""
         self.begin()
-        self._db.execute(
-            "INSERT INTO alarm_heads (machine, head, alarm) VALUES (?1, ?2, ?3) "
-            "ON CONFLICT (machine) DO UPDATE SET head = ?2, alarm = coalesce(?3, alarm)",
-            (machine, head, alarm),
-        )
+        if alarm is None:
+            before = "SELECT alarm FROM alarm_heads WHERE machine = ?"
+            (alarm,) = self._db.execute(before, (machine,)).fetchone() or (None,)
+        ALARM_HEADS.put(self._db, [(machine, head, alarm)], "INSERT OR REPLACE")
 
     def save_intake(self, seen: Iterable[Seen], forget_up_to: int) -> None:
         """Save which messages the open transaction holds, and forget the older ones."""
         self.begin()
-        self._db.executemany(
-            "INSERT OR REPLACE INTO intake (packet_id, payload_hash, n) VALUES (?, ?, ?)",
-            [(one.packet_id, one.payload_hash, one.number) for one in seen],
-        )
+        rows = ((one.packet_id, one.payload_hash, one.number) for one in seen)
+        INTAKE.put(self._db, rows, "INSERT OR REPLACE")
         self._db.execute("DELETE FROM intake WHERE n <= ?", (forget_up_to,))
 
     def quarantine(self, topic: str, payload: bytes, reason: str, received_ns: int) -> None:
@@ -275,24 +242,16 @@ class Store:
 
     def acked(self, epoch: str, stream: Stream, seq: int) -> None:
         """The lake holds this stream up to `seq`: move the cursor, count what was delivered."""
-        found = self._db.execute(
-            "SELECT n, acked_seq, next_seq FROM cursors JOIN epochs ON n = cursors.epoch "
-            "WHERE epochs.epoch = ? AND stream = ?",
-            (epoch, stream),
-        ).fetchone()
-        if found is None:
+        if epoch not in self._cursors.epochs:
             return
-        number, before, following = found
-        last = (self._next[stream] if number == self._epoch_n else following) - 1
-        after = min(seq, last)
-        if after <= before:
+        before, after = self._cursors.acknowledge(epoch, stream, seq)
+        if after == before:
             return
         self.begin()
-        self._db.execute(
-            "UPDATE cursors SET acked_seq = ? WHERE epoch = ? AND stream = ?",
-            (after, number, stream),
-        )
-        self.accounts.add(f"{stream}.delivered", after - before)
+        self._cursors.save(self._db)
+        number = self._cursors.epochs[epoch].n
+        dropped = gaps.settle(self._db, stream, number, before, after)
+        self.accounts.add(f"{stream}.delivered", after - before - dropped)
         if stream is not Stream.READINGS:
             self._forget(stream, number, after)
 
@@ -303,6 +262,38 @@ class Store:
         self._db.execute(
             "DELETE FROM records WHERE stream = ? AND epoch = ? AND seq <= ?", (stream, epoch, seq)
         )
+
+    def bury(self, stream: Stream, epoch_n: int, first_seq: int, last_seq: int, reason: str) -> int:
+        """Put a tombstone in the place of records that are gone, and count them as dropped.
+
+        Their rows must be gone already, and no tombstone may hold any of these seqs. Returns how
+        many they are.
+        """
+        self.begin()
+        tombstone = gaps.Tombstone(stream, epoch_n, first_seq, last_seq, reason)
+        gaps.add(self._db, tombstone)
+        self.accounts.add(f"{stream}.dropped.{reason}", tombstone.size)
+        return tombstone.size
+
+    def condemn(self, found: UnreadableError) -> None:
+        """Give up what cannot be read after a mark, up to the next record that can."""
+        epoch = next((one for one in self._cursors.epochs.values() if one.n == found.epoch_n), None)
+        if epoch is None or epoch.salvage is not None:
+            return
+        stream, mark = found.stream, max(found.mark, epoch.acked[found.stream])
+        self.begin()
+        end = epoch.following[stream] - 1
+        lost = streams.unreadable(self._db, stream, epoch.n, mark, end)
+        for piece in lost.rows:
+            self._put_aside(streams.table_of(stream).name, piece.rowid, piece.values)
+        if lost.last_seq > mark:
+            self.bury(stream, epoch.n, mark + 1, lost.last_seq, DAMAGED)
+
+    def _put_aside(self, table: str, rowid: int, values: Values) -> None:
+        """Move a damaged row to the quarantine."""
+        reason = "it is not what was written: its checksum differs"
+        self._quarantine.keep_row(table, values, reason)
+        self._db.execute(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))  # noqa: S608
 
     def trim_readings(self, newest_ns: int, needed: Callable[[Readings], Bool]) -> bool:
         """Delete delivered readings that nobody needs; return whether there may be more to do.
@@ -333,7 +324,16 @@ class Store:
                 chunks.keep_only(self._db, chunk, still)
 
     def _chunks(self, where: str, values: tuple[int, ...]) -> list[Found]:
-        return list(chunks.find(self._db, where, values))
+        """Return delivered chunks; a damaged one goes to the quarantine, and nothing is missed.
+
+        Should it not have been delivered after all, then its stream has a hole now, which whoever
+        reads the stream comes upon (`condemn`).
+        """
+        damaged: list[ChunkDamagedError] = []
+        found = list(chunks.find(self._db, where, values, damaged.append))
+        for fault in damaged:
+            self._put_aside("chunks", fault.n, fault.values)
+        return found
 
     def history(
         self, *, after_n: int = 0, upto_n: int | None = None, newest_ns: int = 0

@@ -12,11 +12,12 @@ import logging
 import random
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent.chunks import ChunkDamagedError
+from foreshock_agent.damage import UnreadableError
 from foreshock_agent.pace import Pace, longest_wait_s
-from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.pipeline import LakeAcked, StoreTask
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import UpAck
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from foreshock_agent.clock import Clock
     from foreshock_agent.outbox import Outbox, Parcel
     from foreshock_agent.settings import UplinkSettings
+    from foreshock_agent.store import Store
     from foreshock_wire.topics import Gateway
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class Uplink:
         *,
         outbox: Callable[[], Outbox],
         publish: Callable[[str, bytes], bool],
-        post: Callable[[LakeAcked], None],
+        post: Callable[[LakeAcked | StoreTask], None],
         clock: Clock,
         budget: DayBudget,
     ) -> None:
@@ -185,12 +187,13 @@ class Uplink:
         )
 
     def _next_parcel(self, stream: Stream, marks: dict[str, int], outbox: Outbox) -> Parcel | None:
-        """Return what comes next; a damaged record is never sent, and holds up its stream alone."""
+        """Return what comes next; what is damaged is never sent, but given up by the writer."""
         try:
             return outbox.next_parcel(stream, marks, self._settings.batch_records)
-        except ChunkDamagedError as error:
-            self._not_before_s[stream] = self._clock.monotonic_s() + self._settings.resend_max_s
-            log.error("%s", error)  # noqa: TRY400 - the message says it all
+        except UnreadableError as found:
+            log.error("%s", found)  # noqa: TRY400 - the message says it all
+            self._not_before_s[stream] = self._clock.monotonic_s() + IDLE_S
+            self._post(StoreTask(partial(_condemn, found)))
             return None
 
     def _send(self, stream: Stream, under_way: UnderWay) -> bool:
@@ -219,3 +222,7 @@ class Uplink:
         self._budget.charge(size)
         if stream in BULK:
             self._pace.charge(size, now_s)
+
+
+def _condemn(found: UnreadableError, store: Store) -> None:
+    store.condemn(found)

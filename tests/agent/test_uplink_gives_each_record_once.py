@@ -13,7 +13,7 @@ import pytest
 
 from foreshock_agent.budget import DayBudget
 from foreshock_agent.outbox import Outbox
-from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.pipeline import LakeAcked, StoreTask
 from foreshock_agent.settings import UplinkSettings
 from foreshock_agent.uplink import PATIENCE, Uplink
 from foreshock_trainer.inbox import Inbox, StreamKey, Upload
@@ -159,7 +159,7 @@ class Bare:
     def __init__(self, bench: Bench) -> None:
         self.clock = bench.clock
         self.sent: list[bytes] = []
-        self.posted: list[LakeAcked] = []
+        self.posted: list[LakeAcked | StoreTask] = []
         self.outbox = Outbox(bench.settings.database)
         self.uplink = Uplink(
             AT,
@@ -208,7 +208,7 @@ def test_a_parcel_is_repeated_later_and_later_until_it_is_acknowledged(tmp_path:
     assert bare.serve() == [(11, 20)]
     bare.answer(bench.store.epoch, 15)
     assert bare.serve() == []
-    assert [acked.seq for acked in bare.posted] == [10, 15]
+    assert [acked.seq for acked in bare.posted if isinstance(acked, LakeAcked)] == [10, 15]
     bare.outbox.close()
     bench.close()
 

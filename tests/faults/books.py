@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from foreshock_agent.accounts import broken_laws
 from foreshock_agent.chunks import find
+from foreshock_agent.database import connect
 from foreshock_agent.outbox import pending_records
-from foreshock_agent.store import connect
 from foreshock_wire.topics import Stream
 from tests.agent.rig import identities
 

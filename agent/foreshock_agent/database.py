@@ -1,0 +1,35 @@
+"""The connection to the agent's SQLite file, as every part of the agent makes it."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the database; WAL with `synchronous=FULL`, so that a commit survives a power cut."""
+    if read_only:
+        found = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5, check_same_thread=False
+        )
+        found.text_factory = _text
+        found.execute("PRAGMA query_only=1")
+        return found
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    connection.text_factory = _text
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={16 << 20}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+_text = partial(str, encoding="utf-8", errors="replace")
+"""A damaged text is read, and then refused by its row's checksum."""

@@ -1,0 +1,87 @@
+"""The stored records of a stream in strict order of seq, and where they cannot be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from foreshock_agent import gaps
+from foreshock_agent.seals import CHUNKS, RECORDS, SCORES
+from foreshock_wire.topics import Stream
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Generator, Iterator
+
+    from foreshock_agent.seals import Sealed
+
+
+class Piece(NamedTuple):
+    """A stored row of a stream: a chunk of readings, or one score, alarm or event."""
+
+    rowid: int
+    first_seq: int
+    last_seq: int
+    intact: bool
+    values: tuple[Any, ...]
+
+
+class Unreadable(NamedTuple):
+    """What cannot be sent: the rows that are not what was written, and up to which seq."""
+
+    rows: list[Piece]
+    last_seq: int
+
+
+def table_of(stream: Stream) -> Sealed:
+    """Return where the records of a stream lie."""
+    if stream is Stream.READINGS:
+        return CHUNKS
+    return SCORES if stream is Stream.SCORES else RECORDS
+
+
+def pieces(
+    db: sqlite3.Connection, stream: Stream, epoch_n: int, mark: int
+) -> Generator[Piece, None, None]:
+    """Yield what is stored of an epoch's stream after a mark."""
+    if stream is Stream.READINGS:
+        rest = "WHERE epoch = ? AND last_seq > ? ORDER BY last_seq"
+        for row in CHUNKS.read(db, rest, (epoch_n, mark)):
+            yield Piece(row.rowid, row.values[2], row.values[3], row.intact, row.values)
+        return
+    of_stream, key = ("stream = ? AND ", (stream,)) if stream is not Stream.SCORES else ("", ())
+    rest = f"WHERE {of_stream}epoch = ? AND seq > ? ORDER BY seq"
+    table = table_of(stream)
+    at = table.columns.index("seq")
+    for row in table.read(db, rest, (*key, epoch_n, mark)):
+        yield Piece(row.rowid, row.values[at], row.values[at], row.intact, row.values)
+
+
+def whole(found: Iterator[Piece], mark: int, end: int) -> Iterator[Piece]:
+    """Yield pieces after `mark` as long as each is intact and follows the one before, up to `end`.
+
+    The first and the last may reach beyond these.
+    """
+    for piece in found:
+        if not piece.intact or piece.first_seq > mark + 1:
+            return
+        yield piece
+        mark = piece.last_seq
+        if mark >= end:
+            return
+
+
+def unreadable(
+    db: sqlite3.Connection, stream: Stream, epoch_n: int, mark: int, end: int
+) -> Unreadable:
+    """Return what stands between `mark` and the next record that can be sent, `end` at most.
+
+    Its `last_seq` is `mark` (or less) when there is nothing in between.
+    """
+    if tombstone := gaps.after(db, stream, epoch_n, mark):
+        end = min(end, tombstone.first_seq - 1)
+    bad: list[Piece] = []
+    for piece in pieces(db, stream, epoch_n, mark):
+        if piece.intact:
+            return Unreadable(bad, min(piece.first_seq - 1, end))
+        bad.append(piece)
+    return Unreadable(bad, end)
