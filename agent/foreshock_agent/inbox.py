@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
 
@@ -38,17 +38,19 @@ class Inbox(Generic[T]):
         """Whether nobody takes any more."""
         return self._closed
 
-    def post(self, items: Iterable[T]) -> None:
-        """Hand items over; blocks while the inbox is full. Once it is closed they are dropped."""
-        items = list(items)
-        size = sum(map(self._size, items))
+    def post(self, items: Sequence[T], timeout_s: float | None = None) -> bool:
+        """Hand items over, as soon as there is room; false if there was none in time.
+
+        Once the inbox is closed they are dropped.
+        """
         with self._changed:
-            self._changed.wait_for(self._has_room)
-            if self._closed:
-                return
-            self._items.extend(items)
-            self._bytes += size
-            self._changed.notify_all()
+            if not self._changed.wait_for(self._has_room, timeout_s):
+                return False
+            if not self._closed:
+                self._items.extend(items)
+                self._bytes += sum(map(self._size, items))
+                self._changed.notify_all()
+            return True
 
     def _has_room(self) -> bool:
         return self._closed or (len(self._items) < ITEMS and self._bytes < BYTES)

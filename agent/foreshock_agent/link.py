@@ -1,7 +1,6 @@
-"""One MQTT connection that heals itself (paho-mqtt), with paho's known traps shut.
+"""What a connection to a broker promises; kept with paho-mqtt, whose known traps are shut here.
 
-Callbacks never raise into paho's thread, subscriptions are made anew on each connect, and a message
-is acknowledged only on the connection that it came by.
+`mqtt/direct.py` keeps the same promises for the local broker at a fraction of the cost a message.
 """
 
 from __future__ import annotations
@@ -11,19 +10,24 @@ import socket
 import ssl
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from foreshock_agent.subscriptions import Subscriptions
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     from foreshock_agent.settings import BrokerSettings
+    from foreshock_agent.subscriptions import Asked
 
 log = logging.getLogger(__name__)
+
+HELD_S: Final = 0.02
+"""After how long messages are offered again for which there was no room."""
 
 LAST_WORD_S: Final = 2.0
 """How long a last message may take; a broker that hangs must not keep a process from ending."""
@@ -33,8 +37,7 @@ class CredentialsError(ForeshockError):
     """A password or certificate file that the settings name cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A message as it came; `connection` is another number for each connection of the link."""
 
     topic: str
@@ -53,14 +56,44 @@ class Will:
     payload: bytes
 
 
-class Link:
-    """A connection to one broker.
+class Link(Protocol):
+    """A connection to one broker, which heals itself.
 
-    With `durable`, the session persists at the broker and each QoS 1 message waits for `ack`.
-    `on_message` runs in paho's thread and may block, which is how the socket is held back;
-    `on_connect(session_present)` runs there too, after the subscriptions were sent. What was
-    published and not acknowledged before is dropped then: it says anew what matters.
+    With `durable`, the session persists at the broker and each QoS 1 message waits for `ack`, which
+    reaches no other connection than the one that the message came by. `on_messages` runs in the
+    link's thread, and returns false when it has no room: the same messages are offered again, and
+    meanwhile nothing is read, which holds the broker back. `on_connect(session_present)` runs there
+    too, after the subscriptions were sent and before any message. What was published and not
+    acknowledged before is dropped then: it says anew what matters. Neither can end the thread.
     """
+
+    errors: int
+
+    def start(self) -> None:
+        """Begin to connect; a broker that is down is tried again for ever."""
+
+    def stop(self) -> None:
+        """Say goodbye and end the thread."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us, as far as we know."""
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
+        """Send if connected; return whether it was handed over."""
+
+    def say_last(self, topic: str, payload: bytes) -> None:
+        """Publish a retained message and wait for the broker: else `stop` would overtake it."""
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge what was committed, unless it came by an earlier connection."""
+
+    def follow(self, filters: Sequence[str]) -> None:
+        """Listen to these topics from now on, through every later connection too."""
+
+
+class PahoLink:
+    """A `Link` by paho-mqtt."""
 
     def __init__(
         self,
@@ -68,18 +101,18 @@ class Link:
         client_id: str,
         *,
         filters: Sequence[str],
-        on_message: Callable[[Delivery], None],
+        on_messages: Callable[[Sequence[Delivery]], bool],
         on_connect: Callable[[bool], None] = lambda _: None,
         durable: bool = False,
         will: Will | None = None,
     ) -> None:
         self._broker = broker
-        self._filters, self._left = list(filters), set[str]()
-        self._asked: dict[int | None, list[str]] = {}
-        self._on_message = on_message
+        self._subscriptions = Subscriptions(filters)
+        self._on_messages = on_messages
         self._on_connect = on_connect
         self._connection = 0
         self._lock = threading.Lock()
+        self._stopping = threading.Event()
         self.errors = 0
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
@@ -123,6 +156,7 @@ class Link:
 
     def stop(self) -> None:
         """Say goodbye and end the thread."""
+        self._stopping.set()
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -156,18 +190,17 @@ class Link:
     def follow(self, filters: Sequence[str]) -> None:
         """Listen to these topics from now on, through every later connection too."""
         with self._lock:
-            before, self._filters = set(self._filters), list(filters)
-            self._left = (self._left | before) - set(filters)
+            asked = self._subscriptions.follow(filters)
             if self.connected:
-                self._ask([one for one in filters if one not in before], before - set(filters))
+                self._ask(asked)
 
-    def _ask(self, wanted: Sequence[str], left: Collection[str]) -> None:
-        """Subscribe and unsubscribe. A session that persists keeps what nobody takes back."""
-        if left:
-            self._client.unsubscribe(sorted(left))
-        if wanted:
-            _, number = self._client.subscribe([(topic_filter, 1) for topic_filter in wanted])
-            self._asked[number] = list(wanted)
+    def _ask(self, asked: Asked) -> None:
+        if asked.left:
+            self._client.unsubscribe(asked.left)
+        if asked.wanted:
+            _, number = self._client.subscribe([(one, 1) for one in asked.wanted])
+            if number is not None:
+                self._subscriptions.asked(number, asked.wanted)
 
     def _connected(
         self,
@@ -186,8 +219,7 @@ class Link:
         # alarm would be retained over the new one, and an old parcel go up beside its repetition.
         client.drop_out_messages()
         with self._lock:
-            self._asked.clear()
-            self._ask(self._filters, self._left)
+            self._ask(self._subscriptions.anew())
         self._guarded(self._on_connect, bool(flags.session_present))
 
     def _disconnected(self, *_: object) -> None:
@@ -208,26 +240,26 @@ class Link:
         _properties: object,
     ) -> None:
         with self._lock:
-            asked = self._asked.pop(number, [])
-        for topic_filter, reason in zip(asked, reasons, strict=False):
-            if reason.is_failure:
-                self.errors += 1
-                log.error("the broker refuses the subscription to %s: %s", topic_filter, reason)
+            refused = self._subscriptions.refused(number, (one.is_failure for one in reasons))
+        for topic_filter in refused:
+            self.errors += 1
+            log.error("the broker refuses the subscription to %s", topic_filter)
 
     def _received(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
         self._guarded(self._deliver, message)
 
     def _deliver(self, message: mqtt.MQTTMessage) -> None:
-        self._on_message(
-            Delivery(
-                message.topic,
-                bytes(message.payload),
-                message.mid,
-                message.qos,
-                message.dup,
-                self._connection,
-            )
+        delivery = Delivery(
+            message.topic,
+            bytes(message.payload),
+            message.mid,
+            message.qos,
+            message.dup,
+            self._connection,
         )
+        while not self._on_messages([delivery]):
+            if self._stopping.wait(HELD_S):
+                return
 
     def _guarded(self, call: Callable[[Any], None], argument: object) -> None:
         """Keep an exception out of paho's thread, where it would end the loop in silence."""

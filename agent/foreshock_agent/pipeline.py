@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRIM_EVERY_S: Final = 60.0
+OFFER_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,10 @@ class Pipeline:
         Once the pipeline has ended it is dropped: nothing of it was acknowledged to anyone.
         """
         self._inbox.post(items)
+
+    def offer(self, deliveries: Sequence[Delivery]) -> bool:
+        """Hand sensor messages over, or return false soon if there is no room."""
+        return self._inbox.post(deliveries, timeout_s=OFFER_S)
 
     @property
     def ended(self) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.asks import Ask
 from foreshock_agent.budget import DayBudget
 from foreshock_agent.clock import SystemClock
 from foreshock_agent.health import Health, Vitals
-from foreshock_agent.link import Delivery, Link, Will
+from foreshock_agent.link import PahoLink, Will
+from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.outbox import Outbox
 from foreshock_agent.pipeline import (
     Outgoing,
@@ -36,9 +38,10 @@ from foreshock_wire.model import Model
 from foreshock_wire.topics import Down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from foreshock_agent.asks import Asks
+    from foreshock_agent.link import Delivery, Link
     from foreshock_agent.notify import Supervisor
     from foreshock_agent.settings import Settings
 
@@ -130,11 +133,16 @@ class Service:
     def _local_link(self) -> Link:
         at = self._settings.at
         will = Will(topics.status(at), self._status(online=False))
-        return Link(
+        make = (
+            PahoLink
+            if self._settings.local.client == "paho"
+            else partial(DirectLink, max_payload=self._settings.max_message_bytes)
+        )
+        return make(
             self._settings.local,
             f"foreshock-{at.site}-{at.gateway}",
             filters=self._filters(),
-            on_message=self._take_in,
+            on_messages=self._take_in,
             on_connect=self._local_connected,
             durable=True,
             will=will,
@@ -143,8 +151,8 @@ class Service:
     def _filters(self) -> list[str]:
         return [*self._sources.topic_filters, topics.any_alarm_command(self._settings.at)]
 
-    def _take_in(self, delivery: Delivery) -> None:
-        self._pipeline.post(delivery)
+    def _take_in(self, deliveries: Sequence[Delivery]) -> bool:
+        return self._pipeline.offer(deliveries)
 
     def _local_connected(self, session_present: bool) -> None:  # noqa: FBT001 - a callback's shape
         self._pipeline.post(SessionBegan(session_present))
@@ -183,11 +191,11 @@ class Service:
             *(topics.down(at, what) for what in (Down.ACK, Down.DESIRED)),
             *(topics.any_block(at), topics.any_file(at)),
         ]
-        cloud = self._cloud = Link(
+        cloud = self._cloud = PahoLink(
             settings.cloud,
             f"foreshock-{at.site}-{at.gateway}-up",
             filters=filters,
-            on_message=self._from_cloud,
+            on_messages=self._from_cloud,
             on_connect=self._cloud_connected,
         )
         self._uplink = Uplink(
@@ -212,7 +220,12 @@ class Service:
             max_model_bytes=settings.update.max_model_bytes,
         )
 
-    def _from_cloud(self, delivery: Delivery) -> None:
+    def _from_cloud(self, deliveries: Sequence[Delivery]) -> bool:
+        for delivery in deliveries:
+            self._from_centre(delivery)
+        return True
+
+    def _from_centre(self, delivery: Delivery) -> None:
         at = self._settings.at
         assert self._uplink is not None  # noqa: S101 - made with the link
         assert self._updater is not None  # noqa: S101 - made with the link

@@ -62,6 +62,12 @@ class BrokerSettings(_Section):
         return self
 
 
+class LocalSettings(BrokerSettings):
+    """The broker beside the machines; `client` takes paho-mqtt in place of our own client."""
+
+    client: Literal["direct", "paho"] = "direct"
+
+
 class SourceSettings(_Section):
     """Where readings come from: a topic pattern with {machine} (and {channel}), and a shape.
 
@@ -204,7 +210,7 @@ class Settings(_Section):
     gateway: Id
     data_dir: Path
     channels: tuple[Id, ...] = Field(min_length=1)
-    local: BrokerSettings = BrokerSettings()
+    local: LocalSettings = LocalSettings()
     cloud: BrokerSettings | None = None
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     windows: WindowSettings = WindowSettings()

@@ -7,14 +7,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from foreshock_agent.link import Delivery, Link
+from foreshock_agent.link import Delivery, Link, PahoLink
 from foreshock_agent.settings import BrokerSettings
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import Alarm, AlarmState, Score, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from foreshock.brokers import Broker
     from foreshock_wire.topics import Gateway
@@ -56,11 +56,11 @@ class Watcher:
 
     def join(self, at: Gateway, broker: Broker) -> None:
         """Listen to one gateway."""
-        link = Link(
+        link = PahoLink(
             BrokerSettings(port=broker.port, reconnect_max_s=1),
             f"demo-watch-{at.gateway}",
             filters=[topics.status(at), topics.any_alarm(at), topics.any_score(at)],
-            on_message=lambda delivery: self._take(at, delivery),
+            on_messages=lambda deliveries: self._take(at, deliveries),
         )
         self._links.append(link)
         link.start()
@@ -70,10 +70,12 @@ class Watcher:
         for link in self._links:
             link.stop()
 
-    def _take(self, at: Gateway, delivery: Delivery) -> None:
+    def _take(self, at: Gateway, deliveries: Sequence[Delivery]) -> bool:
         seen_ns = time.time_ns()
         with self._lock:
-            self._note(at, delivery, seen_ns)
+            for delivery in deliveries:
+                self._note(at, delivery, seen_ns)
+        return True
 
     def _note(self, at: Gateway, delivery: Delivery, seen_ns: int) -> None:
         kind = delivery.topic.rsplit("/", 1)[-1]

@@ -1,4 +1,4 @@
-"""What a link says on a new connection: nothing that belongs to the one before.
+"""What a link says on a new connection: nothing that belongs to the one before; both clients.
 
 A broker of a few lines, because the moments that matter lie between two packets: it decides when
 each answer is sent, and sees every byte.
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pytest
 
-from foreshock_agent.link import Delivery, Link
+from foreshock_agent.link import Delivery, Link, PahoLink
+from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.settings import BrokerSettings
 from tests.agent.rig import DEADLINE_S, wait_for
 from tests.faults.cable import Frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CONNECT, PUBLISH, PUBACK, SUBSCRIBE = 0x10, 0x32, 0x40, 0x82
 CONNACK: Final = bytes.fromhex("20020100")
@@ -70,15 +71,15 @@ class Broker:
 class Wired:
     """A durable link and the broker of these tests, connected once and subscribed."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, make: type[PahoLink | DirectLink]) -> None:
         self.broker = broker
         self.news = b"first"
         self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-        self.link = Link(
+        self.link: Link = make(
             BrokerSettings(port=broker.port, reconnect_max_s=1),
             "agent",
             filters=["plant/#"],
-            on_message=self.deliveries.put,
+            on_messages=self._take,
             on_connect=self._greet,
             durable=True,
         )
@@ -87,6 +88,11 @@ class Wired:
 
     def _greet(self, _session_present: bool) -> None:  # noqa: FBT001 - a callback's shape
         self.link.publish("status", self.news, retain=True)
+
+    def _take(self, deliveries: Sequence[Delivery]) -> bool:
+        for delivery in deliveries:
+            self.deliveries.put(delivery)
+        return True
 
     def meet(self) -> None:
         self.broker.accept()
@@ -103,10 +109,10 @@ class Wired:
         return packets
 
 
-@pytest.fixture
-def wired() -> Iterator[Wired]:
+@pytest.fixture(params=[PahoLink, DirectLink])
+def wired(request: pytest.FixtureRequest) -> Iterator[Wired]:
     with Broker() as broker:
-        one = Wired(broker)
+        one = Wired(broker, request.param)
         yield one
         broker.hang_up()
         one.link.stop()
