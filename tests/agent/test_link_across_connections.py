@@ -22,7 +22,7 @@ from tests.faults.cable import Frames
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CONNECT, PUBLISH, PUBACK, SUBSCRIBE = 0x10, 0x32, 0x40, 0x82
+CONNECT, PUBLISH, PUBACK, SUBSCRIBE, PINGREQ = 0x10, 0x32, 0x40, 0x82, 0xC0
 CONNACK: Final = bytes.fromhex("20020100")
 """Accepted, and the session of before is here."""
 PACKET_ID: Final = 7
@@ -146,3 +146,25 @@ def test_what_was_said_before_never_comes_after_what_is_said_now(wired: Wired) -
     wired.meet()
     said = [body for _, body in wired.said() if b"status" in body]
     assert [body.rpartition(b"status")[2][2:] for body in said] == [b"second"]
+
+
+def test_a_broker_that_falls_silent_is_left() -> None:
+    """A half-open connection: the other end is gone, and nothing says so."""
+    with Broker() as broker:
+        link = DirectLink(
+            BrokerSettings(port=broker.port, keepalive_s=2, reconnect_max_s=1),
+            "agent",
+            filters=["plant/#"],
+            on_messages=lambda _: True,
+        )
+        link.start()
+        broker.accept()
+        broker.say(CONNACK)
+        wait_for(lambda: link.connected, "the link")
+        assert [broker.take()[0] for _ in range(3)] == [CONNECT, SUBSCRIBE, PINGREQ]
+        wait_for(lambda: not link.connected, "the link to leave")
+        broker.hang_up()
+        broker.accept()
+        assert broker.take()[0] == CONNECT
+        broker.hang_up()
+        link.stop()

@@ -14,6 +14,7 @@ from foreshock_agent.link import Delivery, Link, PahoLink, Will
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.settings import BrokerSettings
 from tests.contract.peer import WAIT_S, peer
+from tests.secured import USER, secured_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,7 +71,7 @@ def until(condition: object, what: str) -> None:
 @contextmanager
 def linked(
     client: Client,
-    broker: Broker,
+    broker: Broker | BrokerSettings,
     receiver: Receiver,
     *filters: str,
     keepalive_s: int = 30,
@@ -78,8 +79,10 @@ def linked(
     client_id: str = AGENT,
     will: Will | None = None,
 ) -> Iterator[Link]:
+    if not isinstance(broker, BrokerSettings):
+        broker = BrokerSettings(port=broker.port, keepalive_s=keepalive_s, reconnect_max_s=1)
     link: Link = client(
-        BrokerSettings(port=broker.port, keepalive_s=keepalive_s, reconnect_max_s=1),
+        broker,
         client_id,
         filters=filters,
         on_messages=receiver.take,
@@ -237,3 +240,47 @@ def test_the_keepalive_goes_on_while_nothing_is_read(mosquitto: MosquittoBroker)
         receiver.closed = False
         until(lambda: b"held" in receiver.payloads, "the message")
     assert receiver.sessions == [False]
+
+
+@pytest.mark.needs("mosquitto")
+def test_tls_and_a_login_let_a_link_in(
+    client: Client, tmp_path: Path, mosquitto_binary: str
+) -> None:
+    receiver = Receiver()
+    with secured_broker(tmp_path, mosquitto_binary) as broker:
+        settings = BrokerSettings(
+            port=broker.port,
+            tls=True,
+            ca_file=broker.ca,
+            username=USER,
+            password_file=broker.password,
+        )
+        with linked(client, settings, receiver, "m/#") as link:
+            echoed(link, receiver, "m/echo")
+            link.publish("m/a", b"x" * 200_000)
+            until(lambda: receiver.taken, "a message of many TLS records")
+    assert receiver.payloads == [b"x" * 200_000]
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*SSLSocket:ResourceWarning")
+@pytest.mark.needs("mosquitto")
+@pytest.mark.parametrize("wrong", ["another authority", "no login"])
+def test_without_them_it_stays_outside(
+    client: Client, tmp_path: Path, mosquitto_binary: str, wrong: str
+) -> None:
+    receiver = Receiver()
+    with secured_broker(tmp_path, mosquitto_binary) as broker:
+        settings = BrokerSettings(
+            port=broker.port,
+            tls=True,
+            ca_file=broker.other_ca if wrong == "another authority" else broker.ca,
+            reconnect_max_s=1,
+        )
+        link: Link = client(settings, AGENT, filters=["m/#"], on_messages=receiver.take)
+        link.start()
+        threading.Event().wait(1.5)
+        assert not link.connected
+        link.stop()
+    assert link.errors == 0

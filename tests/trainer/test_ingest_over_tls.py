@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import getpass
-import ipaddress
-import shutil
-import socket
-import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from foreshock.brokers.ports import free_port
 from foreshock_trainer.worker import IngestWorker
 from foreshock_wire.broker import BrokerAddress
+from tests.secured import USER, Secured, secured_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,74 +21,10 @@ if TYPE_CHECKING:
 DEADLINE_S = 30
 
 
-class Secured(NamedTuple):
-    port: int
-    ca: Path
-    other_ca: Path
-    password: Path
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that vouches for itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / f"{name}.pem", folder / f"{name}.key"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths
-
-
 @pytest.fixture
 def secured(tmp_path: Path, mosquitto_binary: str) -> Iterator[Secured]:
-    cert, key = certificate(tmp_path, "broker")
-    other, _ = certificate(tmp_path, "other")
-    users, password = tmp_path / "users", tmp_path / "password"
-    password.write_text("correct horse\n")
-    tool = shutil.which("mosquitto_passwd", path="/usr/bin:/usr/sbin:/usr/local/bin")
-    assert tool is not None
-    subprocess.run([tool, "-b", "-c", str(users), "ingest", "correct horse"], check=True)
-    port, config = free_port(), tmp_path / "mosquitto.conf"
-    config.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {users}\n"
-        f"certfile {cert}\nkeyfile {key}\nuser {getpass.getuser()}\n"
-    )
-    with subprocess.Popen([mosquitto_binary, "-c", str(config)]) as broker:
-        end_s = time.monotonic() + DEADLINE_S
-        while not accepts(port):
-            assert time.monotonic() < end_s
-            time.sleep(0.02)
-        yield Secured(port, cert, other, password)
-        broker.terminate()
-
-
-def accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
-        return False
-    return True
+    with secured_broker(tmp_path, mosquitto_binary) as running:
+        yield running
 
 
 def connects(lake: Lake, address: BrokerAddress, *, wanted: int, for_s: float) -> int:
@@ -120,7 +46,7 @@ def test_tls_and_a_login_let_the_worker_in(secured: Secured, lake: Lake) -> None
     address = BrokerAddress.parse(
         f"mqtts://127.0.0.1:{secured.port}",
         ca_file=secured.ca,
-        username="ingest",
+        username=USER,
         password_file=secured.password,
     )
     assert connects(lake, address, wanted=1, for_s=DEADLINE_S) == 1
@@ -138,7 +64,7 @@ def test_without_them_nobody_comes_in(
     address = BrokerAddress.parse(
         f"{tls}://127.0.0.1:{secured.port}",
         ca_file={"another authority": secured.other_ca, "no login": secured.ca}.get(wrong),
-        username=None if wrong == "no login" else "ingest",
+        username=None if wrong == "no login" else USER,
         password_file=None if wrong == "no login" else secured.password,
     )
     assert connects(lake, address, wanted=1, for_s=1.0) == 0
