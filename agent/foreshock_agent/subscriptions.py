@@ -1,7 +1,7 @@
 """Which topics a link listens to, through all its connections; no thread and no socket.
 
-A session that persists at the broker keeps every filter that nobody takes back, so one that was left
-while the broker was away is taken back on each later connection.
+A session that persists at the broker keeps every filter that nobody takes back, so one that was
+left while the broker was away is taken back on each later connection.
 """
 
 from __future__ import annotations

@@ -190,6 +190,24 @@ class TestOnMosquitto:
             echoed(link, receiver, "m/echo")
         assert link.errors == 0
 
+    def test_other_topics_are_followed_now_and_on_later_connections(
+        self, client: Client, mosquitto: MosquittoBroker
+    ) -> None:
+        receiver = Receiver()
+        with linked(client, mosquitto, receiver, "old/#", "both/#") as link:
+            echoed(link, receiver, "old/echo")
+            link.follow(["both/#", "new/#"])
+            echoed(link, receiver, "new/echo")
+        with linked(client, mosquitto, receiver, "both/#") as link, peer(mosquitto) as plant:
+            link.follow(["both/#", "new/#"])
+            echoed(link, receiver, "new/echo")
+            for topic in ("old/a", "both/a", "new/a"):
+                plant.publish(topic, b"1")
+            plant.publish("new/a", b"last")
+            until(lambda: b"last" in receiver.payloads, "what is followed")
+        assert [one.topic for one in receiver.taken] == ["both/a", "new/a", "new/a"]
+        assert receiver.sessions == [False, True]
+
     def test_the_will_speaks_for_a_client_that_died_and_not_for_one_that_left(
         self, client: Client, mosquitto: MosquittoBroker
     ) -> None:
