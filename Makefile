@@ -39,7 +39,7 @@ kill-test: kill_test
 .PHONY: faults
 faults: ## The whole fault laboratory, about half an hour (ARGS='--kills 50 --seed 7')
 	@sh scripts/setup.sh dev
-	@$(BIN)/python -m pytest -n 2 --dist load tests/faults --kills 300 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist load tests/faults --kills 300 --cuts 1000 $(ARGS)
 
 .PHONY: lint
 lint: ## Check style, types and layers

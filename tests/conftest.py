@@ -79,6 +79,7 @@ OPTIONAL_THINGS: dict[str, OptionalThing] = {
     ),
     "chromium": OptionalThing(_program("chromium"), "apt-get install chromium"),
     "docker": OptionalThing(_docker_answers, "install Docker Engine and start it"),
+    "strace": OptionalThing(_program("strace"), "apt-get install strace (Linux only)"),
     "systemd-analyze": OptionalThing(_program("systemd-analyze"), "apt-get install systemd"),
     "network-interface": OptionalThing(
         _has_network_interface, "give this machine an address besides 127.0.0.1"
@@ -115,6 +116,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long and by which dice tests/faults/ disturb the processes."""
     group = parser.getgroup("faults")
     group.addoption("--kills", type=int, help="How often each test disturbs (default: as in CI).")
+    group.addoption("--cuts", type=int, default=40, help="Power cuts (default: 40).")
     group.addoption("--seed", type=int, default=20261123, help="The dice (default: 20261123).")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from foreshock_agent.update.store import ModelStore
 from tests.agent.rig import Ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -32,11 +34,16 @@ class Agent:
         """Commit a model as an update would have."""
         return ModelStore(self.settings.models).install(model)
 
-    def start(self) -> None:
-        """Start it."""
+    def start(self, before: Sequence[str] = (), **environ: str) -> None:
+        """Start it; `before` is a command that starts it and leaves it its process id."""
         with self._log.open("ab") as log:
             command = ["-m", "foreshock", "agent", "run", "--config", str(self.config)]
-            self._child = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
+            self._child = subprocess.Popen(
+                [*before, sys.executable, *command],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environ},
+            )
 
     def kill(self) -> None:
         """End it as a power cut would."""

@@ -29,6 +29,12 @@ def faults(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
+def cuts(request: pytest.FixtureRequest) -> int:
+    """How often a test cuts the power: `--cuts N`."""
+    return int(request.config.getoption("--cuts"))
+
+
+@pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """What the dice begin with: `--seed S`."""
     return int(request.config.getoption("--seed"))
