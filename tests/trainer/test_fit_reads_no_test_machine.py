@@ -10,8 +10,9 @@ import pytest
 
 from foreshock_trainer.evaluate import NS_PER_HOUR
 from foreshock_trainer.examples import Examples
-from foreshock_trainer.fit import LATER_FROM, FitError, Fitted, across_time, fit, lead_times
+from foreshock_trainer.fit import FitError, Fitted, fit, lead_times
 from foreshock_trainer.fit_settings import FitSettings, LeadTimeHead
+from foreshock_trainer.later import LATER_FROM, Later, across_time
 from foreshock_trainer.splits import Split, SplitError, before_and_after, rows_of
 
 HORIZON_H = 48.0
@@ -154,12 +155,50 @@ def test_a_machine_on_both_sides_never_gets_as_far_as_training() -> None:
         Split(NAMES[:16], NAMES[15:24], NAMES[24:])
 
 
+def past(
+    features: npt.NDArray[np.float32],
+    examples: Examples,
+    champion_ns: int | None = None,
+    fewest: int = 1,
+) -> Later:
+    seen = across_time(
+        *(features, examples, SPLIT, EMBARGO_NS, SETTINGS),
+        champion_ns=champion_ns,
+        fewest_failures=fewest,
+    )
+    assert seen is not None
+    return seen
+
+
+def test_a_champion_moves_the_cut_to_where_everything_is_new_to_it_too() -> None:
+    features, examples = two_lives()
+    own = past(features, examples)
+    champion_ns = own.cut_ns + 20 * NS_PER_HOUR
+
+    seen = past(features, examples, champion_ns)
+
+    assert (own.after(champion_ns), seen.after(champion_ns), own.after(None)) == (
+        *(False, True),
+        False,
+    )
+    assert examples.end_ns[seen.rows].min() > champion_ns
+    assert seen.failures == len(SPLIT.test) == own.failures
+    assert np.count_nonzero(seen.rows) < np.count_nonzero(own.rows)
+
+
+def test_too_few_failures_since_the_champion_leave_the_cut_where_it_was() -> None:
+    features, examples = two_lives()
+
+    seen = past(features, examples, past(features, examples).cut_ns + 1, len(SPLIT.test) + 1)
+
+    assert seen.cut_ns == past(features, examples).cut_ns
+
+
 def test_across_time_it_judges_a_model_of_the_past_on_what_came_after() -> None:
     features, examples = two_lives()
 
-    seen = across_time(features, examples, SPLIT, EMBARGO_NS, SETTINGS)
+    seen = past(features, examples).figures
 
-    assert seen is not None
     assert 0 < seen.windows < len(examples) * (1 - LATER_FROM)
     assert seen.f1 > 0.6
     assert seen.f1 > seen.always_yes_f1
@@ -176,9 +215,9 @@ def test_across_time_nothing_from_the_wrong_side_of_the_cut_is_read() -> None:
     other.label[unread] = ~other.label[unread]
 
     assert unread.any()
-    assert across_time(spoilt, other, SPLIT, EMBARGO_NS, SETTINGS) == across_time(
-        features, examples, SPLIT, EMBARGO_NS, SETTINGS
-    )
+    seen, again = past(features, examples), past(spoilt, other)
+    assert again.figures == seen.figures
+    np.testing.assert_array_equal(again.margin, seen.margin)
 
 
 def test_across_time_a_history_with_failures_on_one_side_only_gives_no_figures() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from foreshock_trainer.bootstrap import draw_machines
 from foreshock_trainer.evaluate import window_figures
-from foreshock_trainer.gate import MARGIN, Contest, Verdict, judge
+from foreshock_trainer.gate import MARGIN, MIN_FAILURES, Contest, Verdict, judge
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -118,6 +118,28 @@ def test_one_machine_with_all_the_skill_widens_the_bound() -> None:
     everywhere = scores(1.2)
 
     assert verdict(one).skill_bound < verdict(everywhere).skill_bound
+
+
+@pytest.mark.parametrize(("failures", "passed"), [(MIN_FAILURES, False), (MIN_FAILURES - 1, True)])
+def test_who_was_good_once_and_is_worse_on_what_is_new_to_both_is_refused(
+    failures: int, *, passed: bool
+) -> None:
+    figures = window_figures(LABEL, scores(4), scores(4) >= 2)
+    newer = Contest(MACHINE, LABEL, scores(1, seed=2), scores(4, seed=3))
+
+    seen = judge(
+        Contest(MACHINE, LABEL, scores(4), scores(4)),
+        figures,
+        failures=9,
+        parity_ok=True,
+        later=newer,
+        later_failures=failures,
+    )
+
+    assert seen.passed is passed
+    assert (seen.later_bound is None) is passed
+    assert seen.later_failures == (0 if passed else failures)
+    assert passed or "after both models' cut-offs" in seen.reasons[0]
 
 
 @pytest.mark.parametrize("seed", [0, 7])

@@ -25,7 +25,7 @@ from foreshock_trainer.calibrate import (
 )
 from foreshock_trainer.evaluate import window_figures
 from foreshock_trainer.fit_settings import LeadTimeHead
-from foreshock_trainer.splits import before_and_after, refuse_overlap, rows_of
+from foreshock_trainer.splits import refuse_overlap, rows_of
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     Float32 = npt.NDArray[np.float32]
     Int64 = npt.NDArray[np.int64]
 
-LATER_FROM: Final = 0.75
-"""Share of all windows that lie before the cut of the split by time."""
 QUANTILES: Final = (0.05, 0.5, 0.95)
 """Of the lead time: a 90 % interval around the median."""
 HEALTHY_BEYOND: Final = 3.0
@@ -112,45 +110,6 @@ def fit(
         names, mode_head = modes.result()
         heads = Heads(fault.result(), mode_head, lead_time.result())
     return _calibrated(rows, heads, names)
-
-
-def across_time(
-    features: Float32,
-    examples: Examples,
-    split: Split,
-    embargo_ns: int,
-    settings: FitSettings,
-) -> WindowFigures | None:
-    """Judge by machine and by time: a model of the past, on machines it never saw, afterwards.
-
-    A second fault head learns, stops and gets its threshold before the cut less the embargo, and
-    is judged on the test machines' windows after the cut. The head that is registered knows all
-    of the training machines' time, because the newest failures are the ones that matter; this
-    says what the same training is worth on days that it cannot know.
-
-    Args:
-        features: float32[N, F].
-        examples: the N windows' outcomes.
-        split: who trains, tunes and judges.
-        embargo_ns: window + horizon.
-        settings: of the boosters.
-
-    Returns:
-        The figures; None when one side of the cut holds no failure of its machines.
-    """
-    cut_ns = round(float(np.quantile(examples.end_ns, LATER_FROM)))
-    before, after = before_and_after(examples.end_ns, cut_ns, embargo_ns)
-    train, valid, test = (
-        rows_of(examples.machine, examples.machines, group) & side
-        for group, side in ((split.train, before), (split.validation, before), (split.test, after))
-    )
-    label = examples.label
-    if not all((label & rows).any() for rows in (train, valid, test)):
-        return None
-    head = fault_head(features, label, train, valid, settings)
-    limit = threshold(margin_of(head, features[valid]), label[valid], settings)
-    margin = margin_of(head, features[test])
-    return window_figures(label[test], margin, margin >= limit)
 
 
 @dataclass(frozen=True, slots=True)

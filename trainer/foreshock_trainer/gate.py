@@ -1,7 +1,8 @@
 """The gate (pure): may this challenger go to the fleet?
 
 It may when its file is proven equal to what was trained, when it has skill that no constant answer
-has, and when it is not worse than the champion on the same permanent test machines. "Not worse" is
+has, and when it is not worse than the champion on the same permanent test machines, nor on what
+came there after both models' cut-offs, if that was enough to judge. "Not worse" is
 non-inferiority: the lower end of the bootstrap interval of the PR-AUC difference, by machine
 (windows of one machine are not independent), lies above minus the margin.
 """
@@ -39,12 +40,18 @@ MIN_FAILURES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a challenger passed, every reason against it, and the measured bounds."""
+    """Whether a challenger passed, every reason against it, and the measured bounds.
+
+    `later_bound` is the bound of the difference after both models' cut-offs, and `later_failures`
+    how many failures that was judged by; None and 0 where too little came after them.
+    """
 
     passed: bool
     reasons: tuple[str, ...]
     skill_bound: float
     difference_bound: float | None = None
+    later_bound: float | None = None
+    later_failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,14 @@ class Contest:
 
 
 def judge(  # the gate's whole question in one place
-    contest: Contest, figures: WindowFigures, *, failures: int, parity_ok: bool, seed: int = 0
+    contest: Contest,
+    figures: WindowFigures,
+    *,
+    failures: int,
+    parity_ok: bool,
+    seed: int = 0,
+    later: Contest | None = None,
+    later_failures: int = 0,
 ) -> Verdict:
     """Return the verdict on a challenger.
 
@@ -71,16 +85,23 @@ def judge(  # the gate's whole question in one place
         failures: failure events among them.
         parity_ok: the file gives what the estimators give.
         seed: of the bootstrap.
+        later: scores of the windows after both models' cut-offs, the challenger's by its twin.
+        later_failures: failure events among those.
     """
     draws = draw_machines(contest.machine, RESAMPLES, seed)
     skill = _lower(_boot(contest.label, contest.challenger, draws) - _rates(contest, draws))
     gain = _difference(contest, draws)
+    if later is None or later_failures < MIN_FAILURES:
+        later_gain, later_failures = None, 0
+    else:
+        later_gain = _difference(later, draw_machines(later.machine, RESAMPLES, seed))
     reasons = [
         *_file_reasons(parity_ok=parity_ok, failures=failures),
         *_skill_reasons(figures, skill),
-        *_champion_reasons(gain),
+        *_champion_reasons(gain, "the champion"),
+        *_champion_reasons(later_gain, "the champion after both models' cut-offs"),
     ]
-    return Verdict(not reasons, tuple(reasons), skill, gain)
+    return Verdict(not reasons, tuple(reasons), skill, gain, later_gain, later_failures)
 
 
 def _file_reasons(*, parity_ok: bool, failures: int) -> list[str]:
@@ -109,11 +130,11 @@ def _skill_reasons(figures: WindowFigures, skill: float) -> list[str]:
     return reasons
 
 
-def _champion_reasons(gain: float | None) -> list[str]:
+def _champion_reasons(gain: float | None, whom: str) -> list[str]:
     if gain is None or gain > -MARGIN:
         return []
     bound = f"{CONFIDENCE:.0%} bound of the PR-AUC difference {gain:+.3f}"
-    return [f"it may be worse than the champion ({bound}, allowed {-MARGIN:+.3f})"]
+    return [f"it may be worse than {whom} ({bound}, allowed {-MARGIN:+.3f})"]
 
 
 def _difference(contest: Contest, draws: Draws) -> float | None:

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from foreshock_trainer.baselines import SingleThreshold
     from foreshock_trainer.examples import Examples
+    from foreshock_trainer.later import Later
     from foreshock_trainer.tracking import Version
 
     Float32 = npt.NDArray[np.float32]
 
 CHUNK: Final = 512
+LEARNT_UNTIL: Final = "learnt_until_ns"
+"""Of a model's provenance: the end of the newest window that it learnt from, UTC ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +61,53 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class _Champion:
-    """The champion's scores of the test windows; `problem` says why there are none."""
+class Rival:
+    """The champion, as far as it can be compared with: `problem` says why it cannot.
 
-    margin: Float32 | None = None
-    limit: float = 0.0
+    `learnt_until_ns` is the end of the newest window that it learnt from, None where its file does
+    not say.
+    """
+
+    version: Version | None = None
+    model: Model | None = None
+    learnt_until_ns: int | None = None
     problem: str | None = None
+
+    @classmethod
+    def of(cls, champion: Version | None) -> Rival:
+        """Load the champion; without one there is nobody to beat."""
+        if champion is None:
+            return cls()
+        try:
+            model = Model.load(champion.path)
+        except (ModelError, OSError) as error:
+            return cls(champion, problem=_unlike(champion, error))
+        until = model.spec.provenance.get(LEARNT_UNTIL)
+        return cls(champion, model, int(until) if until else None)
+
+    def scores(self, test: Examples) -> tuple[Float32 | None, str | None]:
+        """Return its margins float32[N] of windows, or None and why there are none."""
+        if self.version is None or self.model is None:
+            return None, self.problem
+        try:
+            return outputs(self.model, test.windows).margin, None
+        except ModelError as error:
+            return None, _unlike(self.version, error)
+
+
+def _unlike(champion: Version, error: Exception) -> str:
+    return (
+        f"it cannot be compared with champion version {champion.number} ({error}): "
+        "if it shall replace it all the same, register it under another --name"
+    )
 
 
 def judged(
     data: bytes,
     test: Examples,
-    champion: Version | None,
+    rival: Rival,
     *,
+    later: Later | None,
     single: SingleThreshold | None,
     stride_ns: int,
     parity_ok: bool,
@@ -81,7 +118,8 @@ def judged(
     Args:
         data: the model file.
         test: the examples of the permanent test machines.
-        champion: what the fleet runs now, if anything.
+        rival: the champion.
+        later: the challenger's twin after both cut-offs, its rows among `test`; None: no such time.
         single: the fixed-threshold baseline, chosen on validation machines.
         stride_ns: the time that one window stands for.
         parity_ok: the file gives what the estimators give.
@@ -92,21 +130,30 @@ def judged(
     margin, limit = said.margin, model.spec.threshold_margin
     seen = report(test.scored(margin), limit, stride_ns)
     clean = report(test.take(~test.mixed).scored(margin[~test.mixed]), limit, stride_ns)
-    other = _scored_by(champion, test) if champion else _Champion()
+    theirs, problem = rival.scores(test)
     verdict = judge(
-        Contest(test.machine, test.label, margin, other.margin),
+        Contest(test.machine, test.label, margin, theirs),
         seen.window,
         failures=seen.event.failures,
         parity_ok=parity_ok,
         seed=seed,
+        later=_since(test, later, theirs),
+        later_failures=later.failures if later else 0,
     )
-    if other.problem:
-        reasons = (*verdict.reasons, other.problem)
-        verdict = replace(verdict, passed=False, reasons=reasons)
-    theirs = (
-        None if other.margin is None else report(test.scored(other.margin), other.limit, stride_ns)
-    )
-    return Judged(verdict, seen, clean, theirs, _study(model, test, said, single, seed))
+    if problem:
+        verdict = replace(verdict, passed=False, reasons=(*verdict.reasons, problem))
+    champion = None
+    if theirs is not None and rival.model is not None:
+        champion = report(test.scored(theirs), rival.model.spec.threshold_margin, stride_ns)
+    return Judged(verdict, seen, clean, champion, _study(model, test, said, single, seed))
+
+
+def _since(test: Examples, later: Later | None, theirs: Float32 | None) -> Contest | None:
+    """Return the contest of the windows after both cut-offs."""
+    if later is None or theirs is None:
+        return None
+    rows = later.rows
+    return Contest(test.machine[rows], test.label[rows], later.margin, theirs[rows])
 
 
 def outputs(model: Model, windows: Float32) -> Outputs:
@@ -137,14 +184,3 @@ def _study(
         else None
     )
     return study(seen, test.machines, baseline, seed=seed)
-
-
-def _scored_by(champion: Version, test: Examples) -> _Champion:
-    try:
-        model = Model.load(champion.path)
-        return _Champion(outputs(model, test.windows).margin, model.spec.threshold_margin)
-    except (ModelError, OSError) as error:
-        return _Champion(
-            problem=f"it cannot be compared with champion version {champion.number} ({error}): "
-            "if it shall replace it all the same, register it under another --name"
-        )

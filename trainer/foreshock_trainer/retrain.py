@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,9 +22,11 @@ from foreshock_converter.parity import PROOF_WINDOWS, ParityReport, parity
 from foreshock_trainer.baselines import single_threshold
 from foreshock_trainer.blueprint import blueprint, healthy_baseline
 from foreshock_trainer.evaluate import NS_PER_HOUR, WindowFigures, numbers
-from foreshock_trainer.fit import Fitted, across_time, fit
+from foreshock_trainer.fit import Fitted, fit
+from foreshock_trainer.gate import MIN_FAILURES
 from foreshock_trainer.gathered import Gathered, feature_graph, gather
-from foreshock_trainer.judging import Judged, judged
+from foreshock_trainer.judging import LEARNT_UNTIL, Judged, Rival, judged
+from foreshock_trainer.later import Later, across_time
 from foreshock_trainer.leaks import Claim, refuse_leaks
 from foreshock_trainer.page import page
 from foreshock_trainer.result import Outcome
@@ -73,10 +75,11 @@ def retrain(
             built = _build(settings, gathered, fitted)
         with watch("wait for the registry"):
             tracking = opening.result()
-        with watch("evaluate and judge"):
-            found = _judge(settings, gathered, built, tracking)
+        rival = Rival.of(tracking.champion(settings.name))
         with watch("judge across time"):
-            later = _later(settings, gathered)
+            later = _later(settings, gathered, rival)
+        with watch("evaluate and judge"):
+            found = _judge(settings, gathered, built, rival, later)
         with watch("register"):
             run, version, aliases = _register(
                 settings,
@@ -97,7 +100,7 @@ def retrain(
         verdict=found.verdict,
         test=found.test,
         test_clean=found.clean,
-        test_later=later,
+        test_later=later.figures if later else None,
         validation_f1=fitted.validation.f1,
         champion=found.champion,
         study=found.study,
@@ -174,8 +177,11 @@ def _provenance(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -
         code = version("foreshock")
     except PackageNotFoundError:
         code = "unknown"
+    split = gathered.split
+    learnt = gathered.of((*split.train, *split.validation))
     return {
         **gathered.provenance,
+        LEARNT_UNTIL: str(gathered.examples.end_ns[learnt].max()),
         "code_version": code,
         "seed": str(settings.seed),
         "train_machines": str(len(gathered.split.train)),
@@ -186,14 +192,20 @@ def _provenance(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -
 
 
 def _judge(
-    settings: RetrainSettings, gathered: Gathered, built: _Built, tracking: Tracking
+    settings: RetrainSettings,
+    gathered: Gathered,
+    built: _Built,
+    rival: Rival,
+    later: Later | None,
 ) -> Judged:
-    valid = gathered.of(gathered.split.validation)
+    valid, test = (gathered.of(group) for group in (gathered.split.validation, gathered.split.test))
     max_fpr = settings.training.max_fpr
+    since = later if later and later.after(_new_to(settings, gathered, rival)) else None
     return judged(
         built.data,
-        gathered.examples.take(gathered.of(gathered.split.test)),
-        tracking.champion(settings.name),
+        gathered.examples.take(test),
+        rival,
+        later=replace(since, rows=since.rows[test]) if since else None,
         single=single_threshold(gathered.features[valid], gathered.examples.label[valid], max_fpr),
         stride_ns=settings.cut.stride_ns,
         parity_ok=built.parity.ok,
@@ -201,10 +213,26 @@ def _judge(
     )
 
 
-def _later(settings: RetrainSettings, gathered: Gathered) -> WindowFigures | None:
-    embargo_ns = gathered.window_ns + round(settings.horizon_h * NS_PER_HOUR)
-    features, examples, split = gathered.features, gathered.examples, gathered.split
-    return across_time(features, examples, split, embargo_ns, settings.training)
+def _later(settings: RetrainSettings, gathered: Gathered, rival: Rival) -> Later | None:
+    return across_time(
+        gathered.features,
+        gathered.examples,
+        gathered.split,
+        _embargo_ns(settings, gathered),
+        settings.training,
+        champion_ns=_new_to(settings, gathered, rival),
+        fewest_failures=MIN_FAILURES,
+    )
+
+
+def _new_to(settings: RetrainSettings, gathered: Gathered, rival: Rival) -> int | None:
+    """Return the moment after which a window shares nothing with what the champion learnt from."""
+    until_ns = rival.learnt_until_ns
+    return None if until_ns is None else until_ns + _embargo_ns(settings, gathered)
+
+
+def _embargo_ns(settings: RetrainSettings, gathered: Gathered) -> int:
+    return gathered.window_ns + round(settings.horizon_h * NS_PER_HOUR)
 
 
 def _named(group: str, figures: WindowFigures | None) -> dict[str, float]:
@@ -220,7 +248,7 @@ def _register(
     fitted: Fitted,
     built: _Built,
     found: Judged,
-    later: WindowFigures | None,
+    later: Later | None,
 ) -> tuple[str, int | None, tuple[str, ...]]:
     """Record the run; admit the model if it passed. Return run, version and aliases."""
     tags = {
@@ -234,7 +262,7 @@ def _register(
         parameters=_parameters(settings, gathered, fitted),
         figures=found.figures()
         | {"validation_f1": fitted.validation.f1}
-        | _named("test_later", later),
+        | _named("test_later", later.figures if later else None),
         tags=tags,
         files={
             "spec.json": built.spec_json,
