@@ -23,7 +23,7 @@ class Outcome:
 
     `version` is None when the gate refused; `sha256` is the file's; `test` holds the figures on the
     permanent test machines as a gateway sees them, `test_clean` those without mixed windows,
-    `test_later` those across time (see `later.across_time`), `champion` those of the champion on the
+    `test_later` those across time (see `later`), `champion` those of the champion on the
     same windows as `test`; `study` is the long form of `test`; `provenance` says what the model was
     made of; `seconds` is the wall time of each step.
     """
