@@ -19,6 +19,7 @@ from foreshock_trainer.lean import import_xgboost_alone
 from foreshock_trainer.learn_options import TUNED, learn_options, learnt, show_machines
 from foreshock_trainer.settings import LearnSettings, RetrainSettings
 from foreshock_trainer.tune_cli import tune
+from foreshock_trainer.ui_cli import ui
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +43,7 @@ def cli() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-for command in (data, import_history, ingest, labels, upkeep, audit, backtest, tune):
+for command in (data, import_history, ingest, labels, upkeep, audit, backtest, tune, ui):
     cli.add_command(command)
 
 

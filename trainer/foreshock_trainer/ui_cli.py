@@ -1,0 +1,76 @@
+"""`foreshock trainer ui`: MLflow's pages on the runs and models of a tracking folder."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from foreshock_wire.errors import ForeshockError
+
+if TYPE_CHECKING:
+    from foreshock_trainer.mlflow_ui import Login
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  foreshock trainer ui --tracking models
+  foreshock trainer ui --tracking models --port 5000 --no-open
+  foreshock trainer ui --tracking models --host 10.0.0.5 --username ops --password-file pw
+
+It runs until SIGINT (Ctrl-C) or SIGTERM. Another address than loopback needs a login, and a
+network that is protected: the password crosses it as it is.
+"""
+)
+@click.option(
+    "--tracking",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of MLflow's database and artifacts.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", default=0, type=click.IntRange(0, 65535), help="Its port.  [default: a free one]"
+)
+@click.option("--username", help="Who may look; with --password-file.")
+@click.option(
+    "--password-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The password is its first line.",
+)
+@click.option("--open/--no-open", "opens", default=None, help="Show it.  [default: on a terminal]")
+def ui(
+    tracking: Path,
+    host: str,
+    port: int,
+    username: str | None,
+    password_file: Path | None,
+    *,
+    opens: bool | None,
+) -> None:
+    """Open MLflow on runs, figures and models, and say its address."""
+    from foreshock_trainer.mlflow_ui import Pages, Place  # noqa: PLC0415 - heavy
+
+    pages = Pages(tracking, Place(host, port, _login(username, password_file)))
+    pages.stop_on_signals()
+    click.echo(f"MLflow is at {pages.url} (Ctrl-C ends it)")
+    if sys.stdout.isatty() if opens is None else opens:
+        webbrowser.open(pages.url)
+    pages.process.wait()
+
+
+def _login(username: str | None, password_file: Path | None) -> Login | None:
+    from foreshock_trainer.mlflow_ui import Login  # noqa: PLC0415 - heavy
+
+    if username is None and password_file is None:
+        return None
+    if username is None or password_file is None:
+        raise click.UsageError("a login is --username and --password-file, both")
+    try:
+        return Login(username, password_file.read_text(encoding="utf-8").split("\n")[0].strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ForeshockError(f"password file {password_file}: {error}") from None
