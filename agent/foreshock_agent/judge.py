@@ -1,10 +1,16 @@
-"""Scores become alarms with their reasons; the durable heads of all machines' alarms."""
+"""Scores become alarms with their reasons; the durable heads of all machines' alarms.
+
+A head of which only the time moved on is not written: a window is scored once, so the newest one
+that was scored tells that time after a restart. A quiet plant thus writes no alarm heads at all.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import orjson
 
 from foreshock_agent.advice import alarm_of
 from foreshock_agent.scoring import RULE
@@ -12,6 +18,8 @@ from foreshock_rules.alarms import AlarmHead, Transition, command, judge
 from foreshock_wire.messages import Alarm, AlarmAction, AlarmAnswered, AlarmState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from foreshock_agent.scoring import Score, Scorer
     from foreshock_agent.store import Store
     from foreshock_rules.alarms import Judgement
@@ -20,21 +28,28 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """Holds each machine's alarm head and its retained alarm message."""
+    """Holds each machine's alarm head and its retained alarm message.
 
-    def __init__(self, at: Gateway, store: Store, scorer: Scorer) -> None:
+    `scored_ns` tells up to when each machine's windows were scored before.
+    """
+
+    def __init__(
+        self, at: Gateway, store: Store, scorer: Scorer, scored_ns: Mapping[str, int]
+    ) -> None:
         self._at = at
         self._store = store
         self._scorer = scorer
         self._heads: dict[str, AlarmHead] = {}
+        self._unsaved_heads: set[str] = set()
+        self._unsaved_alarms: set[str] = set()
         self.alarms: dict[str, Alarm] = {}
         for machine, (head, alarm) in store.alarms().items():
-            self._heads[machine] = _head_of(head)
+            self._heads[machine] = _head_of(head, scored_ns.get(machine, 0))
             if alarm is not None:
                 self.alarms[machine] = Alarm.from_bytes(alarm)
 
     def judge(self, score: Score) -> Alarm | None:
-        """Judge a score and save the head; return the alarm if it changed."""
+        """Judge a score; return the alarm if it changed."""
         machine = score.due.machine
         head = self._heads.get(machine, AlarmHead())
         policy = self._scorer.policy(score)
@@ -63,14 +78,26 @@ class Judge:
             episode=head.episode,
         )
 
+    def save(self) -> None:
+        """Write what changed since the last call into the open transaction."""
+        for machine in self._unsaved_heads:
+            changed = machine in self._unsaved_alarms
+            alarm = self.alarms[machine].model_dump_json() if changed else None
+            head = orjson.dumps(self._heads[machine]).decode()
+            self._store.save_alarm(machine, head, alarm)
+        self._unsaved_heads.clear()
+        self._unsaved_alarms.clear()
+
     def _settle(self, machine: str, judgement: Judgement, score: Score | None) -> Alarm | None:
         head, transition = judgement
+        before = self._heads.get(machine)
         self._heads[machine] = head
+        if before is None or replace(before, time_ns=head.time_ns) != head:
+            self._unsaved_heads.add(machine)
         alarm = None if transition is None else self._changed(machine, judgement, score)
         if alarm is not None:
             self.alarms[machine] = alarm
-        body = None if alarm is None else alarm.model_dump_json()
-        self._store.save_alarm(machine, json.dumps(asdict(head)), body)
+            self._unsaved_alarms.add(machine)
         return alarm
 
     def _changed(self, machine: str, judgement: Judgement, score: Score | None) -> Alarm | None:
@@ -86,6 +113,7 @@ class Judge:
         return before.model_copy(update={"state": head.state, "time_ns": head.time_ns})
 
 
-def _head_of(text: str) -> AlarmHead:
+def _head_of(text: str, scored_ns: int) -> AlarmHead:
     raw = json.loads(text)
-    return AlarmHead(**(raw | {"state": AlarmState(raw["state"])}))
+    known = {"state": AlarmState(raw["state"]), "time_ns": max(raw["time_ns"], scored_ns)}
+    return AlarmHead(**(raw | known))

@@ -178,6 +178,10 @@ class Machines:
         in_windows = self._rings.newest_ns[: len(self)]
         return np.where(in_windows > NEVER, in_windows, newest)
 
+    def scored_ns(self) -> dict[str, int]:
+        """Return up to when each machine's windows were scored, 0 where none was yet."""
+        return dict(zip(self.tracks.machines, self._scored_ns.tolist(), strict=False))
+
     def trim(self, keep_ns: int) -> bool:
         """Delete delivered readings older than `keep_ns` behind their machine's newest one.
 

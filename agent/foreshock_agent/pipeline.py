@@ -139,8 +139,8 @@ class Pipeline:
         self._outside = outside
         self._inbox: Inbox[Item] = Inbox(_size)
         self._identity = IntakeIdentity(store.intake())
-        self._judge = Judge(settings.at, store, scorer)
         self._machines = Machines(scorer.window_spec, store, sources.tracks)
+        self._judge = Judge(settings.at, store, scorer, self._machines.scored_ns())
         self._reception = Reception(
             sources, store, self._machines, self._identity, settings.max_ahead_s
         )
@@ -304,6 +304,7 @@ class Pipeline:
     def _commit(self) -> None:
         """Make everything so far durable; only then tell anyone."""
         self._machines.flush()
+        self._judge.save()
         received = self._store.accounts["messages.received"]
         self._store.save_intake(*self._identity.take_fresh(received))
         self._trim()

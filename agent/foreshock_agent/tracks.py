@@ -102,7 +102,9 @@ class Tracks:
     def numbers(self, batch: Readings) -> Int64:
         """Return the track of each reading of a batch: one look-up per track that it holds."""
         channels = len(batch.channels)
-        pair = batch.machine.astype(np.int64) * channels + batch.channel
+        pair = batch.channel.astype(np.int64)
+        if len(batch.machines) > 1:
+            pair += batch.machine.astype(np.int64) * channels
         found = np.empty(len(batch.machines) * channels, np.int64)
         for used in np.flatnonzero(np.bincount(pair)).tolist():
             machine, channel = divmod(used, channels)

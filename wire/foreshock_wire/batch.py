@@ -19,6 +19,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
@@ -37,6 +38,9 @@ MAX_BODY_BYTES: Final = 64 << 20
 MAX_SEQ: Final = (1 << 63) - 1
 
 _ENVELOPE: Final = struct.Struct("<4sIBI")
+FEW_NAMES: Final = 16
+"""Name tables up to this length are remembered when they are good: the same ones come again."""
+
 _LENGTH: Final = struct.Struct("<I")
 _TIME: Final = np.dtype("<i8")
 _INDEX: Final = np.dtype("<u2")
@@ -254,7 +258,7 @@ def _pack(column: npt.NDArray[Any], kind: np.dtype[Any]) -> bytes:
 
 def _unpack(body: bytes, offset: int, count: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
     column = np.frombuffer(body, dtype=kind, count=count, offset=offset)
-    return np.cumsum(column, dtype=_TIME) if kind is _TIME else column
+    return column.cumsum() if kind is _TIME else column
 
 
 def _check(batch: Batch) -> None:
@@ -278,12 +282,18 @@ def _check(batch: Batch) -> None:
 
 
 def _check_table(table: str, names: Sequence[str], index: npt.NDArray[Any]) -> None:
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list | tuple) or not all(type(name) is str for name in names):
         raise BatchError(f"telemetry batch: {table} is not a list of names")
-    if int(index.min()) < 0 or int(index.max()) >= len(names):
+    last = int(index.max())
+    if last >= len(names) or (index.dtype.kind != "u" and int(index.min()) < 0):
         raise BatchError(f"telemetry batch: an index points outside its {len(names)} {table}")
-    if int(index.max()) > np.iinfo(_INDEX).max:
+    if last > np.iinfo(_INDEX).max:
         raise BatchError(f"telemetry batch: {len(names)} {table} are too many for one batch")
+    check = _check_few if len(names) <= FEW_NAMES else _check_names
+    check(table, *names)
+
+
+def _check_names(table: str, *names: str) -> None:
     try:
         for name in names:
             if table != "models":
@@ -292,3 +302,6 @@ def _check_table(table: str, names: Sequence[str], index: npt.NDArray[Any]) -> N
                 raise BatchError(f"telemetry batch: model {name!r} is no SHA-256 and not 'rule'")
     except InvalidIdError as error:
         raise BatchError(f"telemetry batch: {error}") from None
+
+
+_check_few = lru_cache(maxsize=1024)(_check_names)

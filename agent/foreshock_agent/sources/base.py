@@ -78,9 +78,9 @@ class TopicMatch:
 
     def times_ns(self, raw: list[Any]) -> list[int]:
         """Return stamps in nanoseconds, NO_TIME for one that is not a number."""
-        if set(map(type, raw)) == {int} and min(raw) >= 0 and max(raw) <= _LARGEST // _SECOND_NS:
-            unit_ns = UNIT_NS[self.settings.time_unit]
-            return [time * unit_ns for time in raw]
+        unit_ns = UNIT_NS[self.settings.time_unit]
+        if set(map(type, raw)) == {int} and min(raw) >= 0 and max(raw) <= _LARGEST // unit_ns:
+            return raw if unit_ns == 1 else [time * unit_ns for time in raw]
         return [self._time_or_none(one) for one in raw]
 
     def _time_or_none(self, raw: object) -> int:
@@ -88,9 +88,6 @@ class TopicMatch:
             return self.time_ns(raw)
         except RejectedMessageError:
             return NO_TIME
-
-
-_SECOND_NS: Final = UNIT_NS["s"]
 
 
 def load_json(payload: bytes) -> Any:  # noqa: ANN401 - JSON
