@@ -52,6 +52,10 @@ messages = 250
 {sources}
 {extra}
 """
+CLOUD: Final = """\
+[cloud]
+port = {port}
+"""
 SOURCE: Final = """\
 [[sources]]
 topic = "{topic}"

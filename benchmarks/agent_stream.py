@@ -57,7 +57,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames in a file; beside it (.json) where each chunk of FRAMES_A_CHUNK frames ends."""
+    """Frames in a file; beside it (.json) where each chunk of them ends."""
 
     path: Path
     form: Form
@@ -71,10 +71,13 @@ def model() -> bytes:
     return tiny_model(length=LENGTH, stride=STRIDE, period_s=1.0)
 
 
-def write_frames(path: Path, form: Form, readings: int, machines: int) -> Frames:
+def write_frames(
+    path: Path, form: Form, readings: int, machines: int, *, at_once: int = FRAMES_A_CHUNK
+) -> Frames:
     """Write about `readings` readings of `machines` as PUBLISH frames of QoS 1, in order of time.
 
-    Every machine says the same number of steps, so that the count is rounded up.
+    Every machine says the same number of steps, so that the count is rounded up. `at_once` frames
+    go to the socket in one call.
     """
     step = machines * len(CHANNELS) * (1 if form is Form.SINGLE else BULK_STEPS)
     rounds = -(-readings // step)
@@ -84,11 +87,11 @@ def write_frames(path: Path, form: Form, readings: int, machines: int) -> Frames
         for topic, payload in _messages(form, rounds, machines):
             count += 1
             position += file.write(publish_frame(topic, payload, 1 + (count - 1) % 65_535))
-            if count % FRAMES_A_CHUNK == 0:
+            if count % at_once == 0:
                 ends.append(position)
-    if count % FRAMES_A_CHUNK:
+    if count % at_once:
         ends.append(position)
-    index = {"ends": ends, "at_once": FRAMES_A_CHUNK, "messages": count}
+    index = {"ends": ends, "at_once": at_once, "messages": count}
     path.with_suffix(".json").write_bytes(orjson.dumps(index))
     return Frames(path, form, count, rounds * step, machines)
 
