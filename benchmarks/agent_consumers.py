@@ -47,7 +47,7 @@ length = {length}
 stride = {stride}
 
 [commit]
-messages = 250
+messages = 1000
 
 {sources}
 {extra}

@@ -22,6 +22,7 @@ from benchmarks.agent_consumers import CLOUD, Agent, Usage
 from benchmarks.agent_feed import Feeder, Pace
 from benchmarks.agent_stream import CHANNELS, Form, model, write_frames
 from foreshock.brokers import MosquittoBroker
+from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ def measure(folder: Path, *, minutes: float, extra: str = "") -> dict[str, objec
         agent = enter(Agent(folder / "agent", local.port, model(), settings))
         feeder = enter(Feeder(local.port, frames, Pace(per_s=PER_S)))
         looks = list(_looks(agent, feeder))
-        pending = agent.readings() - sum(centre.records.values())
+        pending = agent.readings() - centre.records[Stream.READINGS]
     return _figures(looks) | {"pending_at_the_end": pending, "database": _database(agent)}
 
 
