@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from foreshock_trainer.labels import Label
 
 LAKE: Final = click.option(
-    "--lake", "root", required=True, metavar="DIR|URL", help="The lake's folder or URL."
+    "--lake",
+    "root",
+    required=True,
+    metavar="DIR|URL",
+    help="The lake's folder or URL (s3://bucket/lake).",
 )
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
 
