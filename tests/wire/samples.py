@@ -21,6 +21,7 @@ from foreshock_wire.messages import (
     Envelope,
     FileRequest,
     Gap,
+    Halt,
     Message,
     ModelRef,
     Reason,
@@ -29,10 +30,12 @@ from foreshock_wire.messages import (
     Score,
     Signature,
     Status,
+    TrialTerms,
     UpAck,
     UpRecord,
 )
 from foreshock_wire.spec import Advice, Channel, Golden, Histogram, ModelSpec, Role
+from foreshock_wire.trials import LiveHealth, ModelFigures
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,6 +44,8 @@ SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 NOW = 1_704_067_200_000_000_000
 REASON = Reason(channel="vibration", contribution=1.75, value=9.5, healthy=2.25, unit="mm/s")
 MODEL = ModelRef(sha256=SHA, size=1_048_577, block_bytes=131_072, name="foreshock", version="7")
+TERMS = TrialTerms(block_s=1800.0, shadow_blocks=4, trial_blocks=20)
+FIGURES = ModelFigures(windows=120, alarms=1, latency_us=130.25, confirmed=1, missed=1)
 SIGNATURE = Signature(keyid=SHA, sig="00ff" * 32)
 ALARM = Alarm(
     site="north",
@@ -98,9 +103,33 @@ MESSAGES: dict[str, Message] = {
         issued_ns=NOW,
         expires_ns=NOW + 604_800_000_000_000,
     ),
+    "desired_trial": Desired(
+        gateway="gw-1",
+        counter=14,
+        model=MODEL,
+        site="north",
+        issued_ns=NOW,
+        expires_ns=NOW + 604_800_000_000_000,
+        trial=TERMS,
+    ),
     "envelope": Envelope(payload='{"v":1,"gateway":"gw-1"}', signatures=(SIGNATURE,)),
     "file_request": FileRequest(name="12.snapshot.json", index=2),
     "gap": Gap(epoch="018cc251f400", first_seq=101, last_seq=250, reason="retention"),
+    "halt": Halt(number=3, halted=True, reason="a bad release", issued_ns=NOW),
+    "live_health": LiveHealth(
+        gateway="gw-1",
+        counter=14,
+        block=2,
+        begin_ns=NOW,
+        end_ns=NOW + 3_600_000_000_000,
+        phase="trial",
+        champion_sha256=SHA,
+        candidate_sha256=SHA[::-1],
+        champion=FIGURES,
+        candidate=ModelFigures(windows=120, errors=1, alarms=2, latency_us=140.5, false_alarms=1),
+        differing=5,
+    ),
+    "model_figures": FIGURES,
     "model_ref": MODEL,
     "reason": REASON,
     "record_batch": RecordBatch(
@@ -120,6 +149,14 @@ MESSAGES: dict[str, Message] = {
         accounts={"received": 9_007_199_254_740_993, "stored": 10, "rejected.bad_time": 2},
     ),
     "report_problem": Report(gateway="gw-1", problem="the directive is not signed"),
+    "report_session": Report(
+        gateway="gw-1",
+        state=DeviceState.SHADOW,
+        counter=14,
+        model=SHA,
+        session="018cc251f400",
+        drift={"torque.mean": 0.125},
+    ),
     "score": Score(machine="m1", time_ns=NOW, probability=0.125, novelty=None, model=None),
     "signature": SIGNATURE,
     "status_birth": Status(
@@ -134,6 +171,7 @@ MESSAGES: dict[str, Message] = {
     "status_death": Status(
         site="north", gateway="gw-1", online=False, epoch="018cc251f400", version="0.1.0"
     ),
+    "trial_terms": TERMS,
     "up_ack": UpAck(epoch="018cc251f400", stream="readings", seq=250),
     "up_nack": UpAck(epoch="018cc251f400", stream="alarms", seq=0, expected=1),
     "up_record": UpRecord(seq=7, body={}),

@@ -15,6 +15,7 @@ AT = Gateway("north", "gw-1")
 
 def made() -> set[str]:
     return {
+        topics.halt(),
         topics.status(AT),
         topics.score(AT, "m1"),
         topics.alarm(AT, "m1"),

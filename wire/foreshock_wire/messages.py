@@ -268,11 +268,29 @@ class ModelRef(Message):
     version: str
 
 
+class TrialTerms(Message):
+    """How a gateway proves a model before it commits, in blocks of `block_s` of machine time.
+
+    In the shadow blocks the champion decides and the candidate is scored beside it, in the trial
+    blocks the other way round; each block ends in a `LiveHealth`.
+    """
+
+    block_s: Annotated[float, Field(ge=0.1, le=30 * 86_400, allow_inf_nan=False)] = 3600.0
+    shadow_blocks: Annotated[int, Field(ge=0, le=10_000)] = 6
+    trial_blocks: Annotated[int, Field(ge=0, le=10_000)] = 18
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are in all."""
+        return self.shadow_blocks + self.trial_blocks
+
+
 class Desired(Message):
     """What one gateway shall run; `counter` only ever grows.
 
     It travels inside an `Envelope`, signed, bound to one gateway of one site and to the time
-    from `issued_ns` to `expires_ns`; without these, no gateway follows it.
+    from `issued_ns` to `expires_ns`; without these, no gateway follows it. Without `trial` the
+    model is committed once it has passed its self-test.
     """
 
     gateway: Id
@@ -281,6 +299,20 @@ class Desired(Message):
     site: Site | None = None
     issued_ns: Int64 | None = None
     expires_ns: Int64 | None = None
+    trial: TrialTerms | None = None
+
+
+class Halt(Message):
+    """The emergency stop of a whole fleet, or its end; only a higher `number` changes anything.
+
+    It travels inside an `Envelope`, signed like a directive, retained. While it stands, a gateway
+    changes no model: neither forward nor back.
+    """
+
+    number: Seq
+    halted: bool
+    reason: str = ""
+    issued_ns: Int64
 
 
 class Signature(Message):
@@ -307,6 +339,8 @@ class DeviceState(StrEnum):
     DOWNLOADING = "downloading"
     VERIFIED = "verified"
     SELF_TEST = "self_test"
+    SHADOW = "shadow"
+    TRIAL = "trial"
     COMMITTED = "committed"
     ROLLED_BACK = "rolled_back"
 
@@ -315,6 +349,8 @@ class Report(Message):
     """What a gateway runs, how far it is with its directive, and its accounts.
 
     `problem` tells why it follows no directive at all: one that cannot be verified has no counter.
+    `session` is minted at each start of the process: two that alternate are two gateways with one
+    identity. `drift` has, by feature, the population stability index against the model's reference.
     """
 
     gateway: Id
@@ -325,6 +361,8 @@ class Report(Message):
     version: str = ""
     accounts: dict[str, Int64] = Field(default_factory=dict)
     problem: str = ""
+    session: Epoch | None = None
+    drift: Annotated[dict[str, Finite], Field(max_length=64)] = Field(default_factory=dict)
 
 
 class BlockRequest(Message):

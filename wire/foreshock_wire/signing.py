@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 PAYLOAD_TYPE: Final = "application/vnd.foreshock.desired+json"
+HALT_TYPE: Final = "application/vnd.foreshock.halt+json"
 DIRECTIVE_ROLE: Final = "directive"
 """The delegated targets role whose keys sign directives (TUF specification, section 4.5)."""
 
@@ -15,13 +16,13 @@ FILE_NAME_PATTERN: Final = r"^([1-9][0-9]{0,8}\.)?[a-z]{1,32}\.json$"
 """A metadata file: `timestamp.json`, `12.snapshot.json` (TUF specification, section 3.2)."""
 
 
-def signed_bytes(payload: str) -> bytes:
+def signed_bytes(payload: str, payload_type: str = PAYLOAD_TYPE) -> bytes:
     """Return what is signed for a payload: DSSE's pre-authentication encoding.
 
     The type stands in the signed bytes, so that no signature over TUF metadata (which may be by
-    the same key) can be passed off as one over a directive. Source: DSSE 1.0.2, protocol.md.
+    the same key) can be passed off as one over a directive, nor one over a directive for one over an emergency stop. Source: DSSE 1.0.2, protocol.md.
     """
-    kind, body = PAYLOAD_TYPE.encode(), payload.encode()
+    kind, body = payload_type.encode(), payload.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)
 
 

@@ -42,6 +42,7 @@ class Up(StrEnum):
     REPORT = "report"
     BLOCK = "block"
     FILE = "file"
+    HEALTH = "health"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,11 @@ def parse_uplink(topic: str) -> tuple[Gateway, Stream]:
 def down(at: Gateway, what: Down) -> str:
     """Cloud: what the centre says to a gateway (`desired` is retained)."""
     return f"{at.root}/down/{what}"
+
+
+def halt() -> str:
+    """Cloud, retained: the emergency stop of the whole fleet."""
+    return f"{PREFIX}/down/halt"
 
 
 def block(at: Gateway, sha256: str, index: int) -> str:
