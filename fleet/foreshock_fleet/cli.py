@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,6 +13,7 @@ from foreshock_fleet.cli_common import (
     KeyOptions,
     actor,
     as_json,
+    broker_options,
     key_options,
     online_keys,
     opened,
@@ -32,6 +33,8 @@ from foreshock_fleet.state import now_ns
 if TYPE_CHECKING:
     from types import FrameType
 
+    from foreshock_wire.broker import BrokerAddress
+
 
 EXIT_FAILED: Final = 3
 EXIT_TIMEOUT: Final = 4
@@ -49,13 +52,15 @@ for command in (keys_group, rollout_group, devices, label, groups, audit):
 
 
 @cli.command(
-    epilog="Example: foreshock fleet serve --broker 127.0.0.1:1883 --state var/fleet",
+    epilog="Examples: foreshock fleet serve --broker 127.0.0.1:1883 --state var/fleet; foreshock "
+    "fleet serve --broker mqtts://mqtt.example.com --ca-file ca.pem --username fleet "
+    "--password-file secret --state var/fleet",
 )
-@click.option("--broker", required=True, help="The cloud broker, HOST:PORT.")
+@broker_options
 @state_dir
 @key_options
 @as_json
-def serve(broker: str, directory: Path, keys: KeyOptions, *, as_json: bool) -> None:
+def serve(broker: BrokerAddress, directory: Path, keys: KeyOptions, *, as_json: bool) -> None:
     """Serve directives and model blocks to the gateways until stopped."""
     from foreshock_fleet.coordinator import (  # noqa: PLC0415 - only for this command
         Coordinator,
@@ -63,10 +68,9 @@ def serve(broker: str, directory: Path, keys: KeyOptions, *, as_json: bool) -> N
         repository_of,
     )
 
-    where = _broker(broker)
     with only_server(directory), opened(directory) as state:
         coordinator = Coordinator(
-            where, state, repository_of(directory), online_keys(keys, directory)
+            broker, state, repository_of(directory), online_keys(keys, directory)
         )
 
         def stop(_: int, __: FrameType | None) -> None:
@@ -75,7 +79,7 @@ def serve(broker: str, directory: Path, keys: KeyOptions, *, as_json: bool) -> N
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         text = f"coordinating {directory} on {broker}"
-        coordinator.run(lambda: say(text, {"coordinating": broker}, as_json=as_json))
+        coordinator.run(lambda: say(text, {"coordinating": str(broker)}, as_json=as_json))
 
 
 @cli.command(
@@ -163,12 +167,3 @@ def api(model: str, tracking: Path | None, port: int, *, as_json: bool) -> None:
         say(f"serving {url}", {"url": url, "sha256": loaded.sha256}, as_json=as_json)
 
     serve_http(loaded, port, ready)
-
-
-def _broker(text: str) -> Any:  # noqa: ANN401 - coordinator.Broker, imported here only
-    from foreshock_fleet.coordinator import Broker  # noqa: PLC0415
-
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) <= 65535:  # noqa: PLR2004
-        raise FleetError(f"--broker {text!r}: give HOST:PORT, for example 127.0.0.1:1883")
-    return Broker(host.strip("[]"), int(port))

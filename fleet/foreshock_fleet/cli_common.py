@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line.")
 state_dir = click.option(
     "--state",
@@ -89,6 +91,29 @@ root_key_options = _key_options(
         "Holds the passphrase of the root keys, for its owner only.",
     ),
 )
+
+
+def broker_options(command: Command) -> Command:
+    """Give a command the options of the cloud broker, as one `BrokerAddress` argument."""
+    from foreshock_wire.broker import BrokerAddress  # noqa: PLC0415 - only where it is asked for
+
+    @wraps(command)
+    def with_broker(**options: Any) -> None:  # noqa: ANN401 - as click gives them
+        how = {name: options.pop(name) for name in ("ca_file", "username", "password_file")}
+        insecure, text = options.pop("insecure"), options.pop("broker")
+        command(broker=BrokerAddress.parse(text, insecure=insecure, **how), **options)
+
+    for option in (
+        click.option("--insecure", is_flag=True, help="Cross a protected network without TLS."),
+        click.option("--password-file", type=_FILE, help="Its first line is the password."),
+        click.option("--username", help="Who asks the broker."),
+        click.option("--ca-file", type=_FILE, help="The authority of the broker's certificate."),
+        click.option(
+            "--broker", required=True, help="The cloud broker: HOST:PORT or mqtts://HOST."
+        ),
+    ):
+        with_broker = option(with_broker)
+    return with_broker
 
 
 def online_keys(keys: KeyOptions, state: Path) -> KeyFolder:

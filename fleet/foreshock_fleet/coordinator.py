@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -29,13 +29,15 @@ from foreshock_fleet.state import COORDINATOR, now_ns
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError, MessageError
 from foreshock_wire.messages import BlockRequest, FileRequest, Report
+from foreshock_wire.trials import LiveHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from foreshock_fleet.keys import KeyFolder
-    from foreshock_fleet.state import Directive, FleetState
+    from foreshock_fleet.state import Directive, FleetState, Heard
+    from foreshock_wire.broker import BrokerAddress
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +47,20 @@ OFFER_AGAIN_S: Final = 30.0
 INBOX: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where the cloud broker listens."""
-
-    host: str
-    port: int
+SILENT_AFTER_NS: Final = 5 * 60 * 10**9
+"""A gateway says something every 75 s at least."""
+BATCH: Final = 500
+"""How many reports are committed together at most."""
+ADVANCE_SHARE: Final = 0.1
+"""Share of the time that may go into looking whether a rollout can go on."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Message:
     topic: str
     payload: bytes
+    mid: int
+    qos: int
 
 
 _CONNECTED: Final = object()
@@ -66,7 +70,7 @@ class Coordinator:
     """Serves one fleet on one broker until `stop`; `counts` says what it met on the way."""
 
     def __init__(
-        self, broker: Broker, state: FleetState, repository: Repository, keys: KeyFolder
+        self, broker: BrokerAddress, state: FleetState, repository: Repository, keys: KeyFolder
     ) -> None:
         self._broker, self._state, self._keys = broker, state, keys
         self._signed = SignedRepository(repository)
@@ -74,8 +78,11 @@ class Coordinator:
         self._blocks = BlockService(repository, lambda sha: state.release(sha).block_bytes)
         self._inbox: queue.Queue[_Message | object] = queue.Queue(INBOX)
         self._stopping = threading.Event()
+        self._taken: list[_Message] = []
+        self._heard: list[Heard] = []
         self._offered = 0
-        self._look_at = self._offer_again_at = self._renew_at = 0.0
+        self._look_at = self._advance_at = self._offer_again_at = self._renew_at = 0.0
+        self._listens_since_ns: int | None = None
         self._client = self._make_client()
         self.counts: Counter[str] = Counter()
 
@@ -85,7 +92,9 @@ class Coordinator:
             client_id=self._state.client_id(),
             clean_session=False,
             protocol=mqtt.MQTTv311,
+            manual_ack=True,
         )
+        self._broker.prepare(client)
         client.reconnect_delay_set(min_delay=1, max_delay=15)
         client.on_connect = self._on_connect
         client.on_message = self._on_message
@@ -117,11 +126,13 @@ class Coordinator:
 
     def _on_message(self, _: mqtt.Client, __: Any, message: mqtt.MQTTMessage) -> None:  # noqa: ANN401
         try:
-            self._put(_Message(message.topic, bytes(message.payload)))
+            payload = bytes(message.payload)
+            self._put(_Message(message.topic, payload, message.mid, message.qos))
         except Exception:
             # paho decodes the topic when it is read, and a topic may hold anything.
             log.exception("a message could not be taken in")
             self.counts["unreadable"] += 1
+            self._client.ack(message.mid, message.qos)
 
     def _put(self, item: _Message | object) -> None:
         try:
@@ -140,12 +151,11 @@ class Coordinator:
             if item is _CONNECTED:
                 self._connected(ready)
             elif isinstance(item, _Message):
-                self._take(item)
+                self._take_all(item)
+            elif self._heard:
+                self._commit()
             self._renew()
             self._offer()
-        except MessageError as error:
-            self.counts["refused"] += 1
-            log.warning("a message is refused: %s", error)
         except ForeshockError as error:
             self.counts["errors"] += 1
             log.warning("%s", error)
@@ -155,24 +165,73 @@ class Coordinator:
 
     def _connected(self, ready: Callable[[], None]) -> None:
         self._blocks.connection_lost()
+        # What was not acknowledged comes again, and may have been committed: both are harmless.
+        self._taken, self._heard = [], []
         self._offered = 0
         self._look_at = 0.0
+        self._listens_since_ns = now_ns()
         ready()
 
+    def _take_all(self, first: _Message) -> None:
+        """Answer what is asked at once, and commit together what was told meanwhile."""
+        self._take(first)
+        with suppress(queue.Empty):
+            while len(self._heard) < BATCH and self._is_message_next():
+                item = self._inbox.get_nowait()
+                assert isinstance(item, _Message)  # noqa: S101 - just looked
+                self._take(item)
+        self._commit()
+
+    def _is_message_next(self) -> bool:
+        # Only this thread takes things out, so the first one stays the first one.
+        waiting = self._inbox.queue
+        return bool(waiting) and isinstance(waiting[0], _Message)
+
+    def _commit(self) -> None:
+        """Make what was told durable, and only then acknowledge it.
+
+        Raises:
+            StateError: the disk refuses; what was told is kept for the next turn.
+        """
+        try:
+            for error in self._state.hear(self._heard, now_ns()) if self._heard else ():
+                self._refuse(error)
+        except StateError:
+            raise
+        except Exception:
+            # It would come again for ever, and hold up everybody behind it.
+            self.counts["errors"] += 1
+            log.exception("%d reports met a bug and are dropped", len(self._heard))
+        for message in self._taken:
+            self._client.ack(message.mid, message.qos)
+        self._taken, self._heard = [], []
+
+    def _refuse(self, error: MessageError) -> None:
+        self.counts["refused"] += 1
+        log.warning("a message is refused: %s", error)
+
     def _take(self, message: _Message) -> None:
+        self._taken.append(message)
+        try:
+            self._sort(message)
+        except MessageError as error:
+            self._refuse(error)
+
+    def _sort(self, message: _Message) -> None:
         at, what = topics.parse_up(message.topic)
         if what is topics.Up.BLOCK:
             self._send(self._blocks.answer(at, BlockRequest.from_bytes(message.payload)))
         elif what is topics.Up.FILE:
             self._send(self._blocks.answer_file(at, FileRequest.from_bytes(message.payload)))
         else:
-            self._note(at, message)
+            kind = LiveHealth if what is topics.Up.HEALTH else Report
+            self._hear(at, kind.from_bytes(message.payload))
 
-    def _note(self, at: topics.Gateway, message: _Message) -> None:
-        report = Report.from_bytes(message.payload)
-        if report.gateway != at.gateway:
-            raise MessageError(f"Report: gateway {report.gateway!r} on the topic of {at.gateway!r}")
-        self._state.note_report(at, report, now_ns())
+    def _hear(self, at: topics.Gateway, told: Report | LiveHealth) -> None:
+        if told.gateway != at.gateway:
+            name = type(told).__name__
+            raise MessageError(f"{name}: gateway {told.gateway!r} on the topic of {at.gateway!r}")
+        self._heard.append((at, told))
         self.counts["reports"] += 1
 
     def _send(self, answer: tuple[str, bytes] | None) -> None:
@@ -202,7 +261,7 @@ class Coordinator:
         if now < self._look_at or not self._client.is_connected():
             return
         self._look_at = now + POLL_S
-        self._state.advance(now_ns())
+        self._advance(now)
         again = now >= self._offer_again_at
         for directive in self._state.directives(0 if again else self._offered):
             if directive.number > self._offered or directive.open:
@@ -210,6 +269,21 @@ class Coordinator:
             self._offered = max(self._offered, directive.number)
         if again:
             self._offer_again_at = now + OFFER_AGAIN_S
+            self._look_for_silence()
+
+    def _advance(self, now_s: float) -> None:
+        """Take the steps that are due; the larger the fleet, the less often it is looked at."""
+        if now_s < self._advance_at:
+            return
+        self._state.advance(now_ns())
+        took_s = time.monotonic() - now_s
+        self._advance_at = now_s + took_s / ADVANCE_SHARE
+
+    def _look_for_silence(self) -> None:
+        """Who was silent while nobody listened is not to blame."""
+        now = now_ns()
+        if self._listens_since_ns is not None and now - self._listens_since_ns > SILENT_AFTER_NS:
+            self._state.mark_silent(now - SILENT_AFTER_NS, now)
 
     def _publish(self, directive: Directive) -> None:
         topic = topics.down(directive.at, topics.Down.DESIRED)

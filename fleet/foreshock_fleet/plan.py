@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from foreshock_fleet.errors import PlanError
+from foreshock_fleet.health import HealthGate  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,9 @@ class Plan(_Value):
     `waves` are shares of the members (`0.1`, cumulative, the last is 1) or counts (`5`); the first
     wave is the canary. A wave is passed when `min_executed` of it has ended, `min_success` of these
     have committed, and that has held for `soak_s`. A wave that cannot come to `min_success` any
-    more, or more failures of a kind than `max_failures` allows, take everybody back.
+    more, or more failures of a kind than `max_failures` allows, take everybody back. With `health`
+    the gateways try the model beside the one that they run, and a wave is passed when it was shown
+    to be as good, or not to be worse in all the blocks of the trial.
     """
 
     waves: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = (1.0,)
@@ -57,6 +60,7 @@ class Plan(_Value):
     per_site: int | None = Field(default=None, ge=1)
     window: Window | None = None
     select: dict[str, str] = Field(default_factory=dict)
+    health: HealthGate | None = None
 
     @model_validator(mode="after")
     def _waves_grow(self) -> Self:

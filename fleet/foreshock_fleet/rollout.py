@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from foreshock_fleet import health as live
 from foreshock_fleet.errors import IllegalCommandError
 from foreshock_fleet.events import (
     Approved,
@@ -57,7 +58,8 @@ class Standing:
     """One member's place in a rollout; without a counter it has not been offered anything yet.
 
     `before` is the model it ran when the rollout began, `back` and `back_state` the counter and the
-    state of the directive that takes it back there.
+    state of the directive that takes it back there. `blocks` is how many device-blocks of its trial
+    it has told of.
     """
 
     at: Gateway
@@ -68,6 +70,7 @@ class Standing:
     before: str | None = None
     back: int = 0
     back_state: DeviceState = DeviceState.OFFERED
+    blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Progress:
     members: tuple[Standing, ...]
     settled_ns: int | None = None
     reason: str = ""
+    health: live.Health = field(default_factory=live.Health)
 
     @property
     def waves(self) -> int:
@@ -158,7 +162,7 @@ def step(plan: Plan, progress: Progress, now_ns: int) -> Sequence[Event]:
         return _end_of_rollback(progress)
     if progress.state not in {RolloutState.ACTIVE, RolloutState.PAUSED}:
         return ()
-    if reason := _too_many_failures(plan, progress):
+    if reason := _too_many_failures(plan, progress) or _worse(plan, progress):
         return _take_back(progress, reason)
     if progress.state is RolloutState.PAUSED:
         return ()
@@ -174,6 +178,10 @@ def _too_many_failures(plan: Plan, progress: Progress) -> str:
         if found[kind] > most:
             return f"{found[kind]} gateways failed ({kind}), {most} were allowed"
     return ""
+
+
+def _worse(plan: Plan, progress: Progress) -> str:
+    return live.why_worse(plan.health, progress.health) if plan.health else ""
 
 
 def _to_offer(plan: Plan, progress: Progress, now_ns: int) -> tuple[Gateway, ...]:
@@ -205,6 +213,7 @@ def _gate(plan: Plan, progress: Progress, now_ns: int) -> Sequence[Event]:
         all(one.counter for one in wave)
         and len(ended) >= plan.min_executed * len(wave)
         and good >= plan.min_success * len(ended)
+        and _is_healthy(plan, progress, wave)
     )
     if not passes:
         return (WaveUnsettled(),) if progress.settled_ns is not None else ()
@@ -213,6 +222,15 @@ def _gate(plan: Plan, progress: Progress, now_ns: int) -> Sequence[Event]:
     if now_ns - progress.settled_ns < plan.soak_s * 1e9:
         return ()
     return (WavePassed(),) if progress.wave < progress.waves else _end(progress)
+
+
+def _is_healthy(plan: Plan, progress: Progress, wave: Sequence[Standing]) -> bool:
+    """Shown to be as good, or not shown to be worse by all the blocks that were planned."""
+    gate = plan.health
+    if gate is None or live.is_non_inferior(gate, progress.health):
+        return True
+    committed = [one for one in wave if one.state is DeviceState.COMMITTED]
+    return all(one.blocks >= gate.terms.blocks for one in committed)
 
 
 def _end(progress: Progress) -> Sequence[Event]:
@@ -312,9 +330,7 @@ def _taken_back(
     members = tuple(
         replace(one, back=counters[one.at]) if one.at in ats else one for one in progress.members
     )
-    return Progress(
-        RolloutState.ROLLING_BACK, progress.wave, members, progress.settled_ns, event.reason
-    )
+    return replace(progress, state=RolloutState.ROLLING_BACK, members=members, reason=event.reason)
 
 
 # What is told -----------------------------------------------------------------------------------

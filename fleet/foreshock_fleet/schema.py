@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 _META: Final = {"key": str, "value": str}
 _RELEASES: Final = {
@@ -37,6 +37,11 @@ _DEVICES: Final = {
     "accounts": str,
     "problem": str,
     "labels": str,
+    "drift": str,
+    "session": str,
+    "sessions": str,
+    "cloned_ns": int,
+    "silent_ns": int,
 }
 _ROLLOUTS: Final = {
     "number": int,
@@ -66,6 +71,16 @@ _CREATE_MEMBERS: Final = (
     "CREATE TABLE members (rollout INTEGER, site TEXT, gateway TEXT, wave INTEGER, "
     "before TEXT, counter INTEGER, back INTEGER, PRIMARY KEY (rollout, site, gateway))"
 )
+_CREATE_HEALTH: Final = (
+    "CREATE TABLE health (rollout INTEGER, site TEXT, gateway TEXT, block INTEGER, "
+    "begin_ns INTEGER, end_ns INTEGER, alarms INTEGER, errors INTEGER, latency INTEGER, "
+    "false_alarms INTEGER, missed INTEGER, figures TEXT, "
+    "PRIMARY KEY (rollout, site, gateway, block))"
+)
+_CREATE_HALTS: Final = (
+    "CREATE TABLE halts (number INTEGER PRIMARY KEY AUTOINCREMENT, halted INTEGER, reason TEXT, "
+    "at_ns INTEGER)"
+)
 _MIGRATIONS: Final = (
     ("ALTER TABLE devices ADD COLUMN problem TEXT NOT NULL DEFAULT ''",),
     (
@@ -77,6 +92,15 @@ _MIGRATIONS: Final = (
         _CREATE_MEMBERS,
         "INSERT INTO members SELECT rollout, site, gateway, 1, NULL, counter, 0 FROM directives",
         "UPDATE rollouts SET state = 'active' WHERE state = 'wave_1'",
+    ),
+    (
+        "ALTER TABLE devices ADD COLUMN drift TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE devices ADD COLUMN session TEXT",
+        "ALTER TABLE devices ADD COLUMN sessions TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE devices ADD COLUMN cloned_ns INTEGER",
+        "ALTER TABLE devices ADD COLUMN silent_ns INTEGER",
+        _CREATE_HEALTH,
+        _CREATE_HALTS,
     ),
 )
 """What brings each schema to the next: the first entry leads from 1 to 2."""
@@ -117,6 +141,8 @@ def _create(db: Database) -> None:
         _DIRECTIVES, pk="number", foreign_keys=[("rollout", "rollouts", "number"), release]
     )
     db.conn.execute(_CREATE_MEMBERS)
+    db.conn.execute(_CREATE_HEALTH)
+    db.conn.execute(_CREATE_HALTS)
     db.table("directives").create_index(["site", "gateway", "counter"], unique=True)
     db.table("audit").create(_AUDIT, pk="number")
     for verb in ("UPDATE", "DELETE"):

@@ -6,11 +6,11 @@ The directives' table holds how far each gateway is; a member points to its dire
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from foreshock_fleet import rollout as rules
+from foreshock_fleet import sqlite_health
 from foreshock_fleet.events import Event, Offered, RollbackBegan, RolloutState
 from foreshock_fleet.plan import Plan
 from foreshock_wire.messages import DeviceState
@@ -55,7 +55,14 @@ def load(db: sqlite3.Connection, number: int | None) -> Stored | None:
     if row is None:
         return None
     number, sha256, members, started_ns, plan, state, wave, settled_ns, reason = row
-    progress = rules.Progress(RolloutState(state), wave, _standings(db, number), settled_ns, reason)
+    progress = rules.Progress(
+        RolloutState(state),
+        wave,
+        _standings(db, number),
+        settled_ns,
+        reason,
+        sqlite_health.load(db, number),
+    )
     return Stored(number, sha256, members, started_ns, Plan.model_validate_json(plan), progress)
 
 
@@ -149,7 +156,7 @@ def _point(
 
 
 def _standings(db: sqlite3.Connection, number: int) -> tuple[rules.Standing, ...]:
-    found = []
+    found, blocks = [], sqlite_health.blocks(db, number)
     for site, gateway, wave, counter, state, reason, before, back, back_state, why in db.execute(
         _STANDINGS, (number,)
     ):
@@ -163,11 +170,7 @@ def _standings(db: sqlite3.Connection, number: int) -> tuple[rules.Standing, ...
                 before,
                 back,
                 DeviceState(back_state or DeviceState.OFFERED),
+                blocks.get((site, gateway), 0),
             )
         )
     return tuple(found)
-
-
-def labels_of(text: str) -> Mapping[str, str]:
-    """Return the labels of a devices row."""
-    return {str(key): str(value) for key, value in json.loads(text or "{}").items()}

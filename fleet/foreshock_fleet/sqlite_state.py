@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from foreshock_fleet import rollout as rules
+from foreshock_fleet import sqlite_devices as devices
+from foreshock_fleet import sqlite_health
 from foreshock_fleet import sqlite_rollouts as rollouts
 from foreshock_fleet.errors import (
     NoGatewayError,
@@ -16,35 +17,29 @@ from foreshock_fleet.errors import (
     UnknownRolloutError,
 )
 from foreshock_fleet.events import name_of
-from foreshock_fleet.plan import ONCE
+from foreshock_fleet.plan import ONCE, Plan
 from foreshock_fleet.schema import migrate
-from foreshock_fleet.state import COORDINATOR, AuditEntry, Device, Directive, Release, Rollout
+from foreshock_fleet.sqlite_audit import audit, newest
+from foreshock_fleet.state import COORDINATOR, Directive, Release, Rollout
+from foreshock_wire.errors import MessageError
 from foreshock_wire.messages import Desired, DeviceState, ModelRef, Report
 from foreshock_wire.topics import Gateway
+from foreshock_wire.trials import LiveHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from foreshock_fleet.events import Event
-    from foreshock_fleet.plan import Plan
+    from foreshock_fleet.state import AuditEntry, Device, Heard
 
 _NEWEST_DIRECTIVES: Final = """
 SELECT d.number, d.site, d.gateway, d.counter, d.sha256, d.state,
-       r.size, r.block_bytes, r.name, r.version
-FROM directives d JOIN releases r USING (sha256)
+       r.size, r.block_bytes, r.name, r.version, o.plan, o.sha256 = d.sha256
+FROM directives d JOIN releases r USING (sha256) JOIN rollouts o ON o.number = d.rollout
 WHERE d.number > ? AND d.number = (
     SELECT max(number) FROM directives n WHERE n.site = d.site AND n.gateway = d.gateway)
 ORDER BY d.number
-"""
-_SAW_DEVICE: Final = """
-INSERT INTO devices (site, gateway, last_seen_ns, state, counter, reason, model, version, accounts,
-    problem, labels)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{}')
-ON CONFLICT (site, gateway) DO UPDATE SET last_seen_ns = excluded.last_seen_ns,
-    state = excluded.state, counter = max(counter, excluded.counter), reason = excluded.reason,
-    model = excluded.model, version = excluded.version, accounts = excluded.accounts,
-    problem = excluded.problem
 """
 
 
@@ -99,7 +94,7 @@ class SqliteState:
                 row,
             )
             detail = {"sha256": release.sha256, "name": release.name, "version": release.version}
-            _audit(db, release.published_ns, actor, "release published", detail)
+            audit(db, release.published_ns, actor, "release published", detail)
 
     def release(self, reference: str) -> Release:
         """Return a release by hash, by a unique beginning of it, or the `latest`."""
@@ -127,7 +122,7 @@ class SqliteState:
                 self._obey(db, number, superseded, (actor, now_ns), "a newer rollout began")
             begun = rollouts.insert(db, sha256, plan, rules.begin(plan, members), now_ns)
             detail = {"rollout": begun.number, "sha256": sha256, "gateways": len(members)}
-            _audit(db, now_ns, actor, "rollout started", detail)
+            audit(db, now_ns, actor, "rollout started", detail)
             self._advance(db, begun.number, now_ns)
         return self.need_rollout(begun.number)
 
@@ -136,21 +131,20 @@ class SqliteState:
         return rules.begin(plan, self._members(plan))
 
     def _members(self, plan: Plan) -> list[rules.Member]:
-        devices = self.devices()
-        chosen = [one for one in devices if plan.matches({"site": one.at.site, **one.labels})]
-        if not devices:
+        known_devices = self.devices()
+        chosen = [one for one in known_devices if plan.matches({"site": one.at.site, **one.labels})]
+        if not known_devices:
             raise NoGatewayError(
                 "no gateway has reported yet, so there is nobody to roll out to: start agents "
                 "and `foreshock fleet serve` on the same cloud broker first"
             )
         if not chosen:
             raise NoGatewayError(
-                f"none of the {len(devices)} gateways has the labels {dict(plan.select)}: "
+                f"none of the {len(known_devices)} gateways has the labels {dict(plan.select)}: "
                 "`foreshock fleet devices` shows them"
             )
         known = {sha256 for (sha256,) in self._db.execute("SELECT sha256 FROM releases")}
-        # A model that was never published here cannot be signed, so nobody can be taken back to it.
-        return [rules.Member(one.at, one.model if one.model in known else None) for one in chosen]
+        return [_member(one, known) for one in chosen]
 
     def command(
         self, number: int, command: rules.Command, actor: str, now_ns: int, reason: str = ""
@@ -202,7 +196,7 @@ class SqliteState:
         actor, now_ns = who
         after, told = rollouts.transit(db, stored, event, now_ns)
         detail = {"rollout": stored.number, "state": after.progress.state, **told}
-        _audit(db, now_ns, actor, f"rollout: {name_of(event)}", detail)
+        audit(db, now_ns, actor, f"rollout: {name_of(event)}", detail)
         return after
 
     def rollout(self, number: int | None = None) -> Rollout | None:
@@ -246,16 +240,38 @@ class SqliteState:
 
     def note_report(self, at: Gateway, report: Report, now_ns: int) -> None:
         """Take a gateway's report into its device, its directive and its rollout."""
-        accounts = json.dumps(report.accounts)
-        seen = (at.site, at.gateway, now_ns, report.state, report.counter, report.reason)
         with self._transaction() as db:
-            new = not db.execute(
-                "SELECT 1 FROM devices WHERE site = ? AND gateway = ?", (at.site, at.gateway)
-            ).fetchone()
-            db.execute(_SAW_DEVICE, (*seen, report.model, report.version, accounts, report.problem))
-            if new:
-                _audit(db, now_ns, _name(at), "gateway appeared", {"version": report.version})
-            self._settle(db, at, report, now_ns)
+            self._hear(db, at, report, now_ns)
+            for number in rollouts.numbers(db, rules.OPEN):
+                self._advance(db, number, now_ns)
+
+    def hear(self, told: Iterable[Heard], now_ns: int) -> Sequence[MessageError]:
+        """Take in what gateways said, in one transaction; `advance` takes the steps that follow."""
+        refused = []
+        try:
+            with self._transaction() as db:
+                for at, message in told:
+                    try:
+                        self._hear(db, at, message, now_ns)
+                    except MessageError as error:
+                        refused.append(error)
+        except sqlite3.OperationalError as error:
+            raise StateError(f"reports cannot be stored for now: {error}") from None
+        return refused
+
+    def _hear(
+        self, db: sqlite3.Connection, at: Gateway, told: Report | LiveHealth, now_ns: int
+    ) -> None:
+        if isinstance(told, LiveHealth):
+            sqlite_health.take(db, at, told)
+            return
+        devices.see(db, at, told, now_ns)
+        self._settle(db, at, told, now_ns)
+
+    def mark_silent(self, before_ns: int, now_ns: int) -> int:
+        """Mark the gateways that were last heard before then; return how many are new."""
+        with self._transaction() as db:
+            return devices.mark_silent(db, before_ns, now_ns)
 
     def _settle(
         self,
@@ -288,73 +304,41 @@ class SqliteState:
             "state": settled,
             "reason": report.reason,
         }
-        _audit(db, now_ns, _name(at), "directive changed", detail)
-        self._advance(db, rollout, now_ns)
+        audit(db, now_ns, devices.name(at), "directive changed", detail)
 
     def devices(self) -> Sequence[Device]:
         """Return every gateway that ever reported."""
-        rows = self._db.execute(
-            "SELECT site, gateway, last_seen_ns, state, counter, reason, model, version, accounts, "
-            "problem, labels FROM devices ORDER BY site, gateway"
-        )
-        return [_device(row) for row in rows]
+        return devices.everyone(self._db)
 
     def set_labels(self, at: Gateway, labels: Mapping[str, str], actor: str, now_ns: int) -> None:
         """Give a gateway labels; an empty value takes one away."""
         with self._transaction() as db:
-            where = (at.site, at.gateway)
-            row = db.execute(
-                "SELECT labels FROM devices WHERE site = ? AND gateway = ?", where
-            ).fetchone()
-            if row is None:
-                raise NoGatewayError(f"no gateway {_name(at)} has reported yet")
-            merged = {**rollouts.labels_of(row[0]), **labels}
-            kept = json.dumps({key: value for key, value in merged.items() if value})
-            db.execute(
-                "UPDATE devices SET labels = ? WHERE site = ? AND gateway = ?", (kept, *where)
-            )
-            _audit(db, now_ns, actor, "labels set", {"gateway": _name(at), "labels": dict(labels)})
+            devices.set_labels(db, at, labels, actor, now_ns)
 
     # Audit ----------------------------------------------------------------------------------
 
     def note(self, actor: str, action: str, detail: Mapping[str, object], now_ns: int) -> None:
         """Add to the audit trail something that changed nothing in here."""
         with self._transaction() as db:
-            _audit(db, now_ns, actor, action, detail)
+            audit(db, now_ns, actor, action, detail)
 
     def audit(self, limit: int = 100) -> Sequence[AuditEntry]:
         """Return the newest audit entries, oldest first."""
-        rows = self._db.execute(
-            "SELECT at_ns, actor, action, detail FROM audit ORDER BY number DESC LIMIT ?", (limit,)
-        ).fetchall()
-        return [AuditEntry(at, who, what, json.loads(why)) for at, who, what, why in rows[::-1]]
+        return newest(self._db, limit)
 
 
-def _name(at: Gateway) -> str:
-    return f"{at.site}/{at.gateway}"
-
-
-def _audit(
-    db: sqlite3.Connection, now_ns: int, actor: str, action: str, detail: Mapping[str, object]
-) -> None:
-    db.execute(
-        "INSERT INTO audit (at_ns, actor, action, detail) VALUES (?, ?, ?, ?)",
-        (now_ns, actor, action, json.dumps(detail)),
-    )
-
-
-def _device(row: Any) -> Device:  # noqa: ANN401 - a row of the devices table
-    site, gateway, seen, state, counter, reason, model, version, accounts, problem, labels = row
-    known = DeviceState(state) if state is not None else None
-    at = Gateway(site, gateway)
-    told = json.loads(accounts)
-    tags = rollouts.labels_of(labels)
-    return Device(at, seen, known, counter, reason, model, version, told, problem, tags)
+def _member(device: Device, known: Container[str]) -> rules.Member:
+    # A model that was never published here cannot be signed, so nobody can be taken back to it.
+    before = device.last_good if device.last_good in known else None
+    return rules.Member(device.at, before)
 
 
 def _directive(row: Any) -> Directive:  # noqa: ANN401 - a row of _NEWEST_DIRECTIVES
-    number, site, gateway, counter, sha256, state, size, block_bytes, name, version = row
+    number, site, gateway, counter, sha256, state, size, block_bytes, name, version, *how = row
     ref = ModelRef(sha256=sha256, size=size, block_bytes=block_bytes, name=name, version=version)
-    desired = Desired(gateway=gateway, counter=counter, model=ref)
+    plan, forward = how
+    gate = Plan.model_validate_json(plan).health if forward else None
+    terms = gate.terms if gate else None
+    desired = Desired(gateway=gateway, counter=counter, model=ref, trial=terms)
     still_open = DeviceState(state) not in rules.TERMINAL
     return Directive(number, Gateway(site, gateway), desired, still_open)

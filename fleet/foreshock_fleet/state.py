@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 from foreshock_fleet.plan import ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from foreshock_fleet.events import RolloutState
     from foreshock_fleet.plan import Plan
     from foreshock_fleet.rollout import Command, Progress, Standing, Verdict
+    from foreshock_wire.errors import MessageError
     from foreshock_wire.messages import Desired, DeviceState, Report
     from foreshock_wire.topics import Gateway
+    from foreshock_wire.trials import LiveHealth
 
 COORDINATOR: Final = "coordinator"
 """Who acts in the audit trail where no person does."""
@@ -41,7 +43,11 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a gateway last said of itself; all of it reported, none of it assumed."""
+    """What a gateway last said of itself; all of it reported, none of it assumed.
+
+    `last_good` is the model it would be taken back to. `silent_ns` is when it was last heard, if it
+    has vanished; `cloned_ns` when two processes last used its identity in turns.
+    """
 
     at: Gateway
     last_seen_ns: int
@@ -53,6 +59,10 @@ class Device:
     accounts: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    last_good: str | None = None
+    drift: Mapping[str, float] = field(default_factory=dict)
+    cloned_ns: int | None = None
+    silent_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,10 @@ class AuditEntry:
     actor: str
     action: str
     detail: Mapping[str, object]
+
+
+Heard = tuple["Gateway", "Report | LiveHealth"]
+"""Who said what."""
 
 
 class FleetState(Protocol):
@@ -158,6 +172,18 @@ class FleetState(Protocol):
 
     def note_report(self, at: Gateway, report: Report, now_ns: int) -> None:
         """Take a gateway's report into its device, its directive and its rollout."""
+
+    def hear(self, told: Iterable[Heard], now_ns: int) -> Sequence[MessageError]:
+        """Take in what gateways said, in one transaction; `advance` takes the steps that follow.
+
+        What is refused is returned, and disturbs nothing else.
+
+        Raises:
+            StateError: the disk refuses; nothing has changed then.
+        """
+
+    def mark_silent(self, before_ns: int, now_ns: int) -> int:
+        """Mark the gateways that were last heard before then; return how many are new."""
 
     def devices(self) -> Sequence[Device]:
         """Return every gateway that ever reported."""

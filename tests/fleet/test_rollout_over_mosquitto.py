@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Self
 import paho.mqtt.publish as mqtt_publish
 import pytest
 
-from foreshock_fleet.coordinator import Broker, Coordinator
+from foreshock_fleet.coordinator import Coordinator
 from foreshock_fleet.keys import KeyFolder
 from foreshock_fleet.repository import Repository
 from foreshock_fleet.signed import SignedRepository
 from foreshock_fleet.state import Device, Release, open_state
 from foreshock_wire import topics
+from foreshock_wire.broker import BrokerAddress
 from foreshock_wire.messages import Desired, ModelRef
 from tests.fleet.conftest import EdgeProcess, Fleet, set_up_signing, wait_until
 
@@ -218,7 +219,7 @@ class InThread:
 
     def _run(self) -> None:
         state = open_state(self._folder)
-        where = Broker(self._broker.host, self._broker.port)
+        where = BrokerAddress(self._broker.host, self._broker.port)
         keys = KeyFolder(self._folder / "keys")
         self._coordinator = Coordinator(where, state, self._repository, keys)
         self._coordinator.run(self._connected.set)

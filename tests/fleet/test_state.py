@@ -316,6 +316,7 @@ def test_a_state_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> N
 
 FIRST_RELEASE = """
 DROP TABLE members; DROP TABLE devices; DROP TABLE rollouts; DROP TABLE directives;
+DROP TABLE health; DROP TABLE halts;
 CREATE TABLE devices (site TEXT, gateway TEXT, last_seen_ns INTEGER, state TEXT, counter INTEGER,
     reason TEXT, model TEXT, version TEXT, accounts TEXT, PRIMARY KEY (site, gateway));
 CREATE TABLE rollouts (number INTEGER PRIMARY KEY, sha256 TEXT, state TEXT, members_sha256 TEXT,

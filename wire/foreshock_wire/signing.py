@@ -20,7 +20,8 @@ def signed_bytes(payload: str, payload_type: str = PAYLOAD_TYPE) -> bytes:
     """Return what is signed for a payload: DSSE's pre-authentication encoding.
 
     The type stands in the signed bytes, so that no signature over TUF metadata (which may be by
-    the same key) can be passed off as one over a directive, nor one over a directive for one over an emergency stop. Source: DSSE 1.0.2, protocol.md.
+    the same key) can be passed off as one over a directive, and none over a directive as one over
+    an emergency stop. Source: DSSE 1.0.2, protocol.md.
     """
     kind, body = payload_type.encode(), payload.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)

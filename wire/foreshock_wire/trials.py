@@ -1,4 +1,4 @@
-"""What a gateway tells of a candidate beside its champion, in blocks of time that do not overlap."""
+"""What a gateway tells of a candidate beside its champion, in blocks that do not overlap."""
 
 from __future__ import annotations
 
