@@ -21,6 +21,7 @@ from foreshock_fleet.cli_common import (
 from foreshock_fleet.cli_devices import select_option
 from foreshock_fleet.errors import FleetError
 from foreshock_fleet.plan import Plan, make_plan, parse_labels, parse_waves, parse_window
+from foreshock_fleet.preview import preview_json, preview_text
 from foreshock_fleet.rollout import OPEN, Command
 from foreshock_fleet.show import progress_text, rollout_json, rollout_text
 from foreshock_fleet.state import now_ns
@@ -46,7 +47,8 @@ def rollout_group() -> None:
 @rollout_group.command(
     epilog="Examples: foreshock fleet rollout create latest --state var/fleet --wait; foreshock "
     "fleet rollout create models:/foreshock@challenger --tracking var/tracking --state var/fleet "
-    "--waves 5%,25%,100% --min-success 0.95 --soak-s 3600 --select class=pump --promote. "
+    "--waves 5%,25%,100% --min-success 0.95 --soak-s 3600 --select class=pump --promote; foreshock "
+    "fleet rollout create latest --state var/fleet --waves 3,100% --health --dry-run. "
     "Exit codes: 0 every gateway runs it (or, without --wait, it began), 3 a gateway refused it, "
     "or it was taken back, 4 it is still open at the time-out, 1 any other error.",
 )
@@ -60,6 +62,12 @@ def rollout_group() -> None:
 @click.option("--per-site", type=int, help="At most so many gateways of a site at once.")
 @click.option("--window", help="Begin on gateways in this time of day only (UTC): 22:00-04:00.")
 @select_option
+@click.option("--health", is_flag=True, help="Prove it on live data beside the model that runs.")
+@click.option("--block-s", type=float, help="Seconds of a device-block.  [default: 3600]")
+@click.option("--shadow-blocks", type=int, help="Blocks beside the old model.  [default: 6]")
+@click.option("--trial-blocks", type=int, help="Blocks in which it decides.  [default: 18]")
+@click.option("--margin", type=float, help="Share of blocks it may be worse in.  [default: 0.05]")
+@click.option("--alpha", type=float, help="Chance to stop an equally good one.  [default: 0.05]")
 @click.option("--approval", is_flag=True, help="Wait for `foreshock fleet rollout approve`.")
 @click.option("--dry-run", is_flag=True, help="Show who would get it in which wave; do nothing.")
 @click.option("--wait", is_flag=True, help="Follow it to its end.")
@@ -78,7 +86,7 @@ def create(release: str, directory: Path, keys: KeyOptions, **options: Any) -> N
     plan, tracking = _plan(options), options["tracking"]
     with opened(directory) as state:
         if options["dry_run"]:
-            _preview(state, plan, as_json=as_json)
+            _preview(state, _named(state, release), plan, as_json=as_json)
             return
         chosen = _chosen(state, release, tracking, directory, keys)
         if promote and not chosen.version:
@@ -108,6 +116,11 @@ def _chosen(
     return state.release(release)
 
 
+def _named(state: FleetState, release: str) -> Release | None:
+    """Return the release of a dry run; one that would be published first is not there yet."""
+    return None if release.startswith("models:") else state.release(release)
+
+
 def _plan(options: dict[str, Any]) -> Plan:
     most, window = options["max_failed"], options["window"]
     return make_plan(
@@ -120,14 +133,23 @@ def _plan(options: dict[str, Any]) -> Plan:
         per_site=options["per_site"],
         window=parse_window(window) if window else None,
         select=parse_labels(options["select"]),
+        health=_health(options),
     )
 
 
-def _preview(state: FleetState, plan: Plan, *, as_json: bool) -> None:
+def _health(options: dict[str, Any]) -> dict[str, float] | None:
+    names = ("block_s", "shadow_blocks", "trial_blocks", "margin", "alpha")
+    given = {name: options[name] for name in names if options[name] is not None}
+    if given and not options["health"]:
+        flag = f"--{next(iter(given)).replace('_', '-')}"
+        raise FleetError(f"{flag} is about live health: give --health too")
+    return given if options["health"] else None
+
+
+def _preview(state: FleetState, release: Release | None, plan: Plan, *, as_json: bool) -> None:
     members = sorted(state.preview(plan).members, key=lambda one: (one.wave, one.at.gateway))
-    lines = [f"wave {one.wave}: {one.at.site}/{one.at.gateway}" for one in members]
-    waves = {f"{one.at.site}/{one.at.gateway}": one.wave for one in members}
-    say("\n".join(lines), {"dry_run": True, "waves": waves}, as_json=as_json)
+    told = preview_json(release, plan, members, now_ns())
+    say(preview_text(told, members), told, as_json=as_json)
 
 
 @rollout_group.command(epilog="Example: foreshock fleet rollout status --state var/fleet --json")

@@ -86,6 +86,21 @@ class Plan(_Value):
             found.append(members)
         return tuple(found)
 
+    def not_before_ns(self, wave: int, now_ns: int) -> int:
+        """Return when a wave begins at the earliest, UTC ns, if all goes well at once."""
+        trial_s = self.health.terms.blocks * self.health.block_s if self.health else 0.0
+        at_ns = self._opens_ns(now_ns)
+        for _ in range(1, wave):
+            at_ns = self._opens_ns(at_ns + round((trial_s + self.soak_s) * 1e9))
+        return at_ns
+
+    def _opens_ns(self, at_ns: int) -> int:
+        if self.window is None or self.window.is_open(at_ns):
+            return at_ns
+        day_ns = at_ns - at_ns % (MINUTES_A_DAY * _MINUTE_NS)
+        begin_ns = day_ns + self.window.begin * _MINUTE_NS
+        return begin_ns if begin_ns >= at_ns else begin_ns + MINUTES_A_DAY * _MINUTE_NS
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Say whether a gateway with these labels is selected."""
         return all(labels.get(key) == value for key, value in self.select.items())

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from foreshock_fleet.health import evidence, is_non_inferior, why_worse
+
 if TYPE_CHECKING:
+    from foreshock_fleet.health import HealthGate
     from foreshock_fleet.state import AuditEntry, Device, Rollout
 
 
@@ -24,6 +28,7 @@ def rollout_text(rollout: Rollout) -> str:
     """Say how a rollout stands, and who is in its way."""
     lines = [f"{progress_text(rollout)}: {rollout.state} ({rollout.release.sha256[:12]})"]
     lines += [f"  {rollout.progress.reason}"] if rollout.progress.reason else []
+    lines += [f"  {_health_text(rollout.plan.health, rollout)}"] if rollout.plan.health else []
     lines += [
         f"  {one.at.site}/{one.at.gateway} {one.state}: {one.reason}"
         for one in rollout.verdict.failed
@@ -48,6 +53,38 @@ def rollout_json(rollout: Rollout, *, promoted: bool = False) -> dict[str, Any]:
         "working": {one.at.gateway: str(one.state) for one in verdict.working},
         "silent": [one.at.gateway for one in verdict.silent],
         "failed": {one.at.gateway: one.reason for one in verdict.failed},
+        "health": _health_json(rollout.plan.health, rollout) if rollout.plan.health else None,
+    }
+
+
+def _health_text(gate: HealthGate, rollout: Rollout) -> str:
+    found = rollout.progress.health
+    parts = [
+        f"{metric.replace('_', ' ')} +{tally.worse}/-{tally.better}"
+        for metric, tally in found.tallies.items()
+        if tally.blocks
+    ]
+    shown = "as good" if is_non_inferior(gate, found) else why_worse(gate, found) or "undecided"
+    return f"live health after {found.blocks} device-blocks: {', '.join([*parts, shown])}"
+
+
+def _health_json(gate: HealthGate, rollout: Rollout) -> dict[str, Any]:
+    found = rollout.progress.health
+    weighed = evidence(gate, found.tallies)
+    return {
+        "device_blocks": found.blocks,
+        "tallies": {str(metric): asdict(tally) for metric, tally in found.tallies.items()},
+        "evidence_worse": {
+            "without_labels": round(weighed.unlabelled, 3),
+            "by_labels": round(weighed.labelled, 3),
+            "needed": 2 / gate.alpha,
+        },
+        "evidence_as_good": {"least": round(weighed.non_inferior, 3), "needed": 1 / gate.beta},
+        "waits_for": {
+            one.at.gateway: gate.terms.blocks - one.blocks
+            for one in rollout.standings
+            if one.counter and one.blocks < gate.terms.blocks
+        },
     }
 
 
@@ -56,9 +93,11 @@ def device_text(device: Device) -> str:
     model = device.model[:12] if device.model else "no model"
     told = f", {device.state} {device.counter}" if device.state else ""
     why = f": {device.reason}" if device.reason else ""
+    cloned = "; TWO PROCESSES USE THIS IDENTITY" if device.cloned_ns else ""
+    gone = "; VANISHED" if device.silent_ns else ""
     stuck = f"; follows no directive: {device.problem}" if device.problem else ""
     name = f"{device.at.site}/{device.at.gateway}"
-    return f"{name}  {model}{told}{why}{stuck}  seen {moment(device.last_seen_ns)}"
+    return f"{name}  {model}{told}{why}{stuck}{cloned}{gone}  seen {moment(device.last_seen_ns)}"
 
 
 def device_json(device: Device) -> dict[str, Any]:
@@ -75,6 +114,10 @@ def device_json(device: Device) -> dict[str, Any]:
         "labels": dict(device.labels),
         "last_seen": moment(device.last_seen_ns),
         "accounts": dict(device.accounts),
+        "drift": dict(device.drift),
+        "last_good": device.last_good,
+        "vanished": device.silent_ns is not None,
+        "identity_used_twice": moment(device.cloned_ns) if device.cloned_ns else None,
     }
 
 
