@@ -189,7 +189,7 @@ class Service:
         assert settings.cloud is not None  # noqa: S101 - the caller looked
         filters = [
             *(topics.down(at, what) for what in (Down.ACK, Down.DESIRED)),
-            *(topics.any_block(at), topics.any_file(at)),
+            *(topics.halt(), topics.any_block(at), topics.any_file(at)),
         ]
         cloud = self._cloud = PahoLink(
             settings.cloud,
@@ -216,6 +216,7 @@ class Service:
             swap=self._swap,
             now_ns=self._clock.now_ns,
             version=self._version,
+            session=self._store.epoch,
             accounts=self._store.accounts.snapshot,
             max_model_bytes=settings.update.max_model_bytes,
         )
@@ -233,6 +234,8 @@ class Service:
             self._uplink.on_ack(delivery.payload)
         elif delivery.topic == topics.down(at, Down.DESIRED):
             self._updater.on_desired(delivery.payload)
+        elif delivery.topic == topics.halt():
+            self._updater.on_halt(delivery.payload)
         elif topics.is_file(delivery.topic):
             self._updater.on_file(delivery.topic, delivery.payload)
         else:

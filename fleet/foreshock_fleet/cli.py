@@ -25,9 +25,10 @@ from foreshock_fleet.cli_common import (
 from foreshock_fleet.cli_devices import audit, devices, groups, label
 from foreshock_fleet.cli_keys import keys_group
 from foreshock_fleet.cli_rollout import rollout_group
+from foreshock_fleet.cli_stop import emergency_stop, withdraw
 from foreshock_fleet.errors import FleetError
 from foreshock_fleet.publishing import publish_model
-from foreshock_fleet.show import device_json, device_text, rollout_json, rollout_text
+from foreshock_fleet.show import device_json, device_text, halt_text, rollout_json, rollout_text
 from foreshock_fleet.state import now_ns
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ def cli() -> None:
     """Publish models, roll them out to every gateway, serve predictions."""
 
 
-for command in (keys_group, rollout_group, devices, label, groups, audit):
+for command in (
+    *(keys_group, rollout_group, devices, label, groups, audit),
+    *(emergency_stop, withdraw),
+):
     cli.add_command(command)
 
 
@@ -136,12 +140,14 @@ def export(folder: Path, days: int, directory: Path, keys: KeyOptions, *, as_jso
 def status(directory: Path, *, as_json: bool) -> None:
     """Show what every gateway runs, and how the newest rollout stands."""
     with opened(directory, must_exist=True) as state:
-        newest, devices = state.rollout(), state.devices()
-    lines = [device_text(device) for device in devices] or ["no gateway has reported yet"]
+        newest, devices, halt = state.rollout(), state.devices(), state.halted()
+    lines = halt_text(halt)
+    lines += [device_text(device) for device in devices] or ["no gateway has reported yet"]
     lines.append(rollout_text(newest) if newest else "no rollout yet")
     said = {
         "gateways": [device_json(device) for device in devices],
         "rollout": rollout_json(newest) if newest else None,
+        "halted": halt is not None and halt.halted,
     }
     say("\n".join(lines), said, as_json=as_json)
 

@@ -15,6 +15,7 @@ from foreshock_fleet.cli_common import (
     key_options,
     opened,
     say,
+    signed_repository,
     state_dir,
     tracking_dir,
 )
@@ -113,7 +114,11 @@ def _chosen(
 
     if release.startswith("models:"):
         return publish_model(state, release, tracking, directory, keys)
-    return state.release(release)
+    found = state.release(release)
+    signed = signed_repository(directory)
+    if signed.exists and not signed.lists(found.sha256):
+        raise FleetError(f"{found.name} {found.sha256[:12]} was withdrawn: publish it again first")
+    return found
 
 
 def _named(state: FleetState, release: str) -> Release | None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from foreshock_fleet.keys import KeyFolder
     from foreshock_fleet.state import Directive, FleetState, Heard
     from foreshock_wire.broker import BrokerAddress
+    from foreshock_wire.messages import Envelope
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Coordinator:
         self._stopping = threading.Event()
         self._taken: list[_Message] = []
         self._heard: list[Heard] = []
-        self._offered = 0
+        self._offered = self._told_stop = 0
         self._look_at = self._advance_at = self._offer_again_at = self._renew_at = 0.0
         self._listens_since_ns: int | None = None
         self._client = self._make_client()
@@ -167,7 +168,7 @@ class Coordinator:
         self._blocks.connection_lost()
         # What was not acknowledged comes again, and may have been committed: both are harmless.
         self._taken, self._heard = [], []
-        self._offered = 0
+        self._offered = self._told_stop = 0
         self._look_at = 0.0
         self._listens_since_ns = now_ns()
         ready()
@@ -261,8 +262,10 @@ class Coordinator:
         if now < self._look_at or not self._client.is_connected():
             return
         self._look_at = now + POLL_S
-        self._advance(now)
         again = now >= self._offer_again_at
+        if self._stop(again=again):
+            return
+        self._advance(now)
         for directive in self._state.directives(0 if again else self._offered):
             if directive.number > self._offered or directive.open:
                 self._publish(directive)
@@ -270,6 +273,19 @@ class Coordinator:
         if again:
             self._offer_again_at = now + OFFER_AGAIN_S
             self._look_for_silence()
+
+    def _stop(self, *, again: bool) -> bool:
+        """Tell everybody of an emergency stop, or of its end; say whether it stands."""
+        stop = self._state.halted()
+        if stop is None:
+            return False
+        if again or stop.number != self._told_stop:
+            if stop.number != self._told_stop and not stop.halted:
+                # Who left a directive because of the stop follows it now.
+                self._offered = 0
+            self._send_signed(topics.halt(), self._signer.sign_halt(stop))
+            self._told_stop = stop.number
+        return stop.halted
 
     def _advance(self, now_s: float) -> None:
         """Take the steps that are due; the larger the fleet, the less often it is looked at."""
@@ -287,11 +303,13 @@ class Coordinator:
 
     def _publish(self, directive: Directive) -> None:
         topic = topics.down(directive.at, topics.Down.DESIRED)
-        envelope = self._signer.sign(directive.at, directive.desired, now_ns())
+        self._send_signed(topic, self._signer.sign(directive.at, directive.desired, now_ns()))
+        self.counts["directives"] += 1
+
+    def _send_signed(self, topic: str, envelope: Envelope) -> None:
         info = self._client.publish(topic, envelope.to_bytes(), qos=1, retain=True)
         if info.rc != mqtt.MQTT_ERR_SUCCESS:
-            raise StateError(f"the directive for {directive.at.gateway} waits for the connection")
-        self.counts["directives"] += 1
+            raise StateError(f"{topic} waits for the connection")
 
 
 @contextmanager

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from foreshock_fleet.signed import DIRECTIVE
 from foreshock_wire.messages import Desired, Envelope, Signature
-from foreshock_wire.signing import signed_bytes
+from foreshock_wire.signing import HALT_TYPE, PAYLOAD_TYPE, signed_bytes
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
     from foreshock_fleet.keys import KeyFolder
     from foreshock_fleet.signed import SignedRepository
+    from foreshock_wire.messages import Halt, Message
     from foreshock_wire.topics import Gateway
 
 VALID_NS: Final = 7 * 86_400 * 10**9
@@ -43,8 +44,15 @@ class DirectiveSigner:
         bound = desired.model_copy(
             update={"site": at.site, "issued_ns": now_ns, "expires_ns": now_ns + valid_ns}
         )
-        payload = bound.to_bytes().decode()
-        found = [signer.sign(signed_bytes(payload)) for signer in self._signers]
+        return self._signed(bound, PAYLOAD_TYPE)
+
+    def sign_halt(self, halt: Halt) -> Envelope:
+        """Return the emergency stop, or its end, signed; it holds until a newer one comes."""
+        return self._signed(halt, HALT_TYPE)
+
+    def _signed(self, message: Message, payload_type: str) -> Envelope:
+        payload = message.to_bytes().decode()
+        found = [signer.sign(signed_bytes(payload, payload_type)) for signer in self._signers]
         return Envelope(
             payload=payload,
             signatures=tuple(Signature(keyid=one.keyid, sig=one.signature) for one in found),

@@ -49,5 +49,9 @@ class IllegalCommandError(FleetError):
     """A command that a rollout in this state does not take."""
 
 
+class HaltedError(FleetError):
+    """A change that is asked for while the emergency stop stands."""
+
+
 class UnknownRolloutError(FleetError):
     """A rollout that never began."""

@@ -11,6 +11,7 @@ from foreshock_fleet.health import evidence, is_non_inferior, why_worse
 if TYPE_CHECKING:
     from foreshock_fleet.health import HealthGate
     from foreshock_fleet.state import AuditEntry, Device, Rollout
+    from foreshock_wire.messages import Halt
 
 
 def progress_text(rollout: Rollout) -> str:
@@ -86,6 +87,13 @@ def _health_json(gate: HealthGate, rollout: Rollout) -> dict[str, Any]:
             if one.counter and one.blocks < gate.terms.blocks
         },
     }
+
+
+def halt_text(halt: Halt | None) -> list[str]:
+    """Say that the fleet is stopped, where it is."""
+    if halt is None or not halt.halted:
+        return []
+    return [f"EMERGENCY STOP since {moment(halt.issued_ns)}: {halt.reason or 'no reason given'}"]
 
 
 def device_text(device: Device) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from foreshock_fleet import rollout as rules
 from foreshock_fleet import sqlite_devices as devices
+from foreshock_fleet import sqlite_halts as halts
 from foreshock_fleet import sqlite_health
 from foreshock_fleet import sqlite_rollouts as rollouts
 from foreshock_fleet.errors import (
@@ -22,7 +23,7 @@ from foreshock_fleet.schema import migrate
 from foreshock_fleet.sqlite_audit import audit, newest
 from foreshock_fleet.state import COORDINATOR, Directive, Release, Rollout
 from foreshock_wire.errors import MessageError
-from foreshock_wire.messages import Desired, DeviceState, ModelRef, Report
+from foreshock_wire.messages import Desired, DeviceState, Halt, ModelRef, Report
 from foreshock_wire.topics import Gateway
 from foreshock_wire.trials import LiveHealth
 
@@ -116,6 +117,7 @@ class SqliteState:
     def start_rollout(self, sha256: str, actor: str, now_ns: int, plan: Plan = ONCE) -> Rollout:
         """Begin a rollout to the gateways that the plan selects; an open one is superseded."""
         with self._transaction() as db:
+            halts.need_running(db)
             members = self._members(plan)
             for number in rollouts.numbers(db, rules.OPEN):
                 superseded = rules.Command.SUPERSEDE
@@ -152,6 +154,8 @@ class SqliteState:
         """Tell a rollout what a person wants, and take the steps that follow at once."""
         who = (actor, now_ns)
         with self._transaction() as db:
+            if command is not rules.Command.PAUSE:
+                halts.need_running(db)
             self._obey(db, number, command, who, reason)
             self._advance(db, number, now_ns)
         return self.need_rollout(number)
@@ -179,6 +183,8 @@ class SqliteState:
 
     def _advance(self, db: sqlite3.Connection, number: int, now_ns: int) -> int:
         """Take steps until nothing is due; what is stored is whole after each transaction."""
+        if (stop := halts.newest(db)) is not None and stop.halted:
+            return 0
         stored, steps = rollouts.load(db, number), 0
         while stored and (events := rules.step(stored.plan, stored.progress, now_ns)):
             for event in events:
@@ -267,6 +273,15 @@ class SqliteState:
             return
         devices.see(db, at, told, now_ns)
         self._settle(db, at, told, now_ns)
+
+    def halt(self, actor: str, now_ns: int, reason: str = "", *, halted: bool = True) -> Halt:
+        """Stop every change everywhere, or end that; where it stands so already nothing changes."""
+        with self._transaction() as db:
+            return halts.add(db, actor, now_ns, reason, halted=halted)
+
+    def halted(self) -> Halt | None:
+        """Return the newest stop or its end; None where the fleet was never stopped."""
+        return halts.newest(self._db)
 
     def mark_silent(self, before_ns: int, now_ns: int) -> int:
         """Mark the gateways that were last heard before then; return how many are new."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from foreshock_fleet.plan import Plan
     from foreshock_fleet.rollout import Command, Progress, Standing, Verdict
     from foreshock_wire.errors import MessageError
-    from foreshock_wire.messages import Desired, DeviceState, Report
+    from foreshock_wire.messages import Desired, DeviceState, Halt, Report
     from foreshock_wire.topics import Gateway
     from foreshock_wire.trials import LiveHealth
 
@@ -127,6 +127,7 @@ class FleetState(Protocol):
         """Begin a rollout to the gateways that the plan selects; an open one is superseded.
 
         Raises:
+            HaltedError: the emergency stop stands.
             NoGatewayError: no gateway has reported yet, or none is selected.
         """
 
@@ -143,6 +144,7 @@ class FleetState(Protocol):
         """Tell a rollout what a person wants, and take the steps that follow at once.
 
         Raises:
+            HaltedError: the emergency stop stands; a rollout may be paused nevertheless.
             IllegalCommandError: a rollout in this state does not take it.
             UnknownRolloutError: it never began.
         """
@@ -181,6 +183,12 @@ class FleetState(Protocol):
         Raises:
             StateError: the disk refuses; nothing has changed then.
         """
+
+    def halt(self, actor: str, now_ns: int, reason: str = "", *, halted: bool = True) -> Halt:
+        """Stop every change everywhere, or end that; where it stands so already nothing changes."""
+
+    def halted(self) -> Halt | None:
+        """Return the newest stop or its end; None where the fleet was never stopped."""
 
     def mark_silent(self, before_ns: int, now_ns: int) -> int:
         """Mark the gateways that were last heard before then; return how many are new."""

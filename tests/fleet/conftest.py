@@ -60,6 +60,8 @@ class Fleet:
             check=False,
         )
         assert done.returncode == expect, done.stderr
+        if expect and not done.stdout:
+            return {"error": done.stderr}
         said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return said
 

@@ -69,7 +69,7 @@ class Edge:
 
     def _on_connect(self, client: mqtt.Client, *_: Any) -> None:  # noqa: ANN401
         filters = [
-            topics.down(self.at, topics.Down.DESIRED),
+            *(topics.halt(), topics.down(self.at, topics.Down.DESIRED)),
             *(topics.any_block(self.at), topics.any_file(self.at)),
         ]
         client.subscribe([(topic, 1) for topic in filters])
@@ -78,6 +78,8 @@ class Edge:
     def _on_message(self, _: mqtt.Client, __: Any, message: mqtt.MQTTMessage) -> None:  # noqa: ANN401
         if message.topic == topics.down(self.at, topics.Down.DESIRED):
             self.updater.on_desired(message.payload)
+        elif message.topic == topics.halt():
+            self.updater.on_halt(message.payload)
         elif topics.is_file(message.topic):
             self.updater.on_file(message.topic, message.payload)
         else:

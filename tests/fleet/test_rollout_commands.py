@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,6 +60,20 @@ def test_a_dry_run_shows_who_would_get_it_when_and_does_nothing(folder: Path) ->
     assert run(folder, "rollout", "history")["rollouts"] == []
     assert run(folder, "groups")["groups"] == {"site=site-0": 5, "site=site-1": 5, "class=pump": 2}
     assert len(run(folder, "devices", "--select", "site=site-1")["gateways"]) == 5
+
+
+def test_a_dry_run_says_when_and_what_the_gate_on_live_health_could_see(folder: Path) -> None:
+    options = ("--waves", "4,100%", "--soak-s", "7200", "--health")
+    said = run(folder, "rollout", "create", SHA_B, "--dry-run", *options)
+    begins = [datetime.fromisoformat(said["not_before"][wave]) for wave in ("1", "2")]
+    assert begins[1] - begins[0] == timedelta(hours=24 + 2)
+    assert {wave: seen["blocks"] for wave, seen in said["health"].items()} == {"1": 96, "2": 240}
+    assert said["health"]["1"]["effect"] > said["health"]["2"]["effect"] > 0.05
+    assert set(said["before"].values()) == {SHA_A}
+    few = run(folder, "rollout", "create", "--dry-run", "--health", "--trial-blocks", "0", *options)
+    assert few["health"]["1"]["blocks"] == 24
+    told = run(folder, "rollout", "create", "--dry-run", "--alpha", "0.1", expect=1)
+    assert "give --health too" in told["error"]
 
 
 def test_a_rollout_is_approved_paused_resumed_and_aborted(folder: Path) -> None:

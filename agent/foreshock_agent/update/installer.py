@@ -19,7 +19,7 @@ from foreshock_agent.update.errors import (
     SwapError,
     UntrustedError,
 )
-from foreshock_agent.update.store import TERMINAL, Outcome
+from foreshock_agent.update.store import TERMINAL, Outcome, Stop
 from foreshock_agent.update.times import Validity, admit
 from foreshock_agent.update.trial import Limits, run_trial
 from foreshock_wire.errors import ForeshockError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from foreshock_agent.update.store import ModelStore
     from foreshock_agent.update.trust import Trust, Trusted
-    from foreshock_wire.messages import Desired, Envelope, ModelRef
+    from foreshock_wire.messages import Desired, Envelope, Halt, ModelRef
     from foreshock_wire.topics import Gateway
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Installer:
         self._max_model_bytes = max_model_bytes
         self._trusted: Trusted | None = None
         self.outcome = store.last_outcome()
-        self.problem = ""
+        self.problem = self._halt_text() if self.halted else ""
 
     def known(self, envelope: Envelope) -> Desired | None:
         """Return the directive if the keys that were verified last have signed it."""
@@ -114,6 +114,9 @@ class Installer:
 
     def follow(self, envelope: Envelope, source: Source) -> None:
         """Verify a directive and, if it is news, bring its model to run or tell why not."""
+        if self.halted:
+            self.refuse(self._halt_text())
+            return
         try:
             desired = self._verified(envelope, source)
         except (UntrustedError, FetchError) as error:
@@ -132,6 +135,41 @@ class Installer:
         else:
             self._host.told()
 
+    @property
+    def halted(self) -> bool:
+        """Whether the fleet's emergency stop stands: then no model is changed here."""
+        return self._store.stop.halted
+
+    def take_halt(self, envelope: Envelope) -> bool:
+        """Follow an emergency stop, or its end, if keys that are known already have signed it."""
+        if self._trusted is None:
+            return False
+        try:
+            self._note_halt(self._trusted.halt(envelope))
+        except UntrustedError:
+            return False
+        return True
+
+    def follow_halt(self, envelope: Envelope, source: Source) -> None:
+        """Bring the metadata up to date, and follow an emergency stop that it then verifies."""
+        try:
+            self._note_halt(self._refresh(source).halt(envelope))
+        except (UntrustedError, FetchError, StoreError) as error:
+            self.refuse(f"an emergency stop is not followed: {error}")
+        except InterruptedUpdateError:
+            return
+
+    def _note_halt(self, halt: Halt) -> None:
+        if not self._store.note_stop(Stop(halt.number, halt.halted, halt.reason)):
+            return
+        log.warning("the emergency stop is %s", "on" if halt.halted else "over")
+        self.problem = self._halt_text() if halt.halted else ""
+        self._host.told()
+
+    def _halt_text(self) -> str:
+        reason = self._store.stop.reason
+        return f"the fleet is stopped{': ' if reason else ''}{reason}"
+
     def refuse(self, reason: str) -> None:
         """Tell of what is no directive of ours; it has no counter, so nothing of it is kept."""
         if reason != self.problem:
@@ -140,9 +178,12 @@ class Installer:
         self._host.told()
 
     def _verified(self, envelope: Envelope, source: Source) -> Desired:
+        return self._bound(self._refresh(source).directive(envelope))
+
+    def _refresh(self, source: Source) -> Trusted:
         floor_ns = max(self._store.floor_ns, PLAUSIBLE_NS)
         self._trusted = self._trust.refresh(source.metadata, floor_ns)
-        return self._bound(self._trusted.directive(envelope))
+        return self._trusted
 
     def _bound(self, desired: Desired) -> Desired:
         if (desired.site, desired.gateway) != (self._at.site, self._at.gateway):

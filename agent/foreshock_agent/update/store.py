@@ -38,10 +38,20 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """The newest emergency stop of the fleet, or its end, that was heard here."""
+
+    number: int = 0
+    halted: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
     current: str | None = None
     previous: str | None = None
     floor_ns: int = 0
+    halt: Stop = field(default_factory=Stop)
     outcomes: Mapping[int, Outcome] = field(default_factory=dict)
 
 
@@ -92,6 +102,22 @@ class ModelStore:
         """
         if time_ns > self._state.floor_ns:
             self._write(replace(self._state, floor_ns=time_ns))
+
+    @property
+    def stop(self) -> Stop:
+        """The newest emergency stop, or its end."""
+        return self._state.halt
+
+    def note_stop(self, stop: Stop) -> bool:
+        """Make a newer emergency stop durable; say whether it was one.
+
+        Raises:
+            StoreError: the disk refuses; nothing has changed then.
+        """
+        if stop.number <= self._state.halt.number:
+            return False
+        self._write(replace(self._state, halt=stop))
+        return True
 
     def current(self) -> Path | None:
         """Return the committed model's file, verified by its hash.
@@ -181,6 +207,7 @@ class ModelStore:
             "current": state.current,
             "previous": state.previous,
             "floor_ns": state.floor_ns,
+            "halt": asdict(state.halt),
             "last_counter": max(state.outcomes, default=0),
             "outcomes": [asdict(one) for one in state.outcomes.values()],
         }
@@ -218,4 +245,9 @@ def _parse(raw: Any) -> _State:  # noqa: ANN401 - JSON is untyped
         for o in raw["outcomes"]
     )
     floor_ns = int(raw.get("floor_ns", 0))
-    return _State(raw["current"], raw["previous"], floor_ns, {one.counter: one for one in outcomes})
+    halt = raw.get("halt", {})
+    stop = Stop(
+        int(halt.get("number", 0)), bool(halt.get("halted", False)), str(halt.get("reason", ""))
+    )
+    by_counter = {one.counter: one for one in outcomes}
+    return _State(raw["current"], raw["previous"], floor_ns, stop, by_counter)

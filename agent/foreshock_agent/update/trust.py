@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from foreshock_wire.messages import Desired, Envelope, ModelRef
+    from foreshock_wire.messages import Desired, Envelope, Halt, ModelRef
 
     ReadMetadata = Callable[[str], Iterator[bytes]]
     """Gives a metadata file's blocks, or raises `NoSuchFileError`."""
@@ -25,6 +25,13 @@ class Trusted(Protocol):
 
     def directive(self, envelope: Envelope) -> Desired:
         """Return the directive, parsed after its signatures were verified.
+
+        Raises:
+            UntrustedError: too few of the keys that may sign directives have signed it.
+        """
+
+    def halt(self, envelope: Envelope) -> Halt:
+        """Return the emergency stop, or its end, parsed after its signatures were verified.
 
         Raises:
             UntrustedError: too few of the keys that may sign directives have signed it.

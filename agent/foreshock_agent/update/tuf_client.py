@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from securesystemslib.signer import Signature
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
@@ -11,8 +11,14 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from foreshock_agent.update.errors import NoSuchFileError, UntrustedError
 from foreshock_wire.errors import MessageError
-from foreshock_wire.messages import Desired
-from foreshock_wire.signing import DIRECTIVE_ROLE, signed_bytes, target_path
+from foreshock_wire.messages import Desired, Halt
+from foreshock_wire.signing import (
+    DIRECTIVE_ROLE,
+    HALT_TYPE,
+    PAYLOAD_TYPE,
+    signed_bytes,
+    target_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
 
     from foreshock_agent.update.trust import ReadMetadata
     from foreshock_wire.messages import Envelope, ModelRef
+
+Signed = TypeVar("Signed", Desired, Halt)
 
 NOT_FOUND: Final = 404
 _BASE: Final = "metadata/"
@@ -60,8 +68,15 @@ class Client(Updater):
 
     def directive(self, envelope: Envelope) -> Desired:
         """Return the directive, parsed after its signatures were verified."""
+        return self._verified(envelope, Desired, PAYLOAD_TYPE)
+
+    def halt(self, envelope: Envelope) -> Halt:
+        """Return the emergency stop, or its end, parsed after its signatures were verified."""
+        return self._verified(envelope, Halt, HALT_TYPE)
+
+    def _verified(self, envelope: Envelope, kind: type[Signed], payload_type: str) -> Signed:
         signatures = {one.keyid: Signature(one.keyid, one.sig) for one in envelope.signatures}
-        payload = signed_bytes(envelope.payload)
+        payload = signed_bytes(envelope.payload, payload_type)
         try:
             result = self._trusted_set.targets.get_verification_result(
                 DIRECTIVE_ROLE, payload, signatures
@@ -74,7 +89,7 @@ class Client(Updater):
                 f"{result.threshold} signatures verify"
             )
         try:
-            return Desired.from_bytes(envelope.payload)
+            return kind.from_bytes(envelope.payload)
         except MessageError as error:
             raise UntrustedError(f"the signed directive is none: {error}") from None
 

@@ -52,6 +52,11 @@ class _Directive:
 
 
 @dataclass(frozen=True, slots=True)
+class _Halt:
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class _Block:
     topic: str
     payload: bytes
@@ -89,16 +94,18 @@ class Updater:
         swap: Callable[[Model], None],
         now_ns: Callable[[], int] = time.time_ns,
         version: str = "",
+        session: str | None = None,
         accounts: Callable[[], dict[str, int]] = dict,
         pacing: Pacing | None = None,
         limits: Limits | None = None,
         max_model_bytes: int = 64 << 20,
     ) -> None:
         self._at, self._store, self._publish = at, store, publish
-        self._version, self._accounts = version, accounts
+        self._version, self._accounts, self._session = version, accounts, session
         self._pacing = pacing or Pacing()
-        self._inbox: queue.Queue[_Directive | _Block | _File | None] = queue.Queue(INBOX)
+        self._inbox: queue.Queue[_Directive | _Halt | _Block | _File | None] = queue.Queue(INBOX)
         self._next: _Wanted | None = None
+        self._halt: Envelope | None = None
         self._busy = False
         self._download: Download | None = None
         self._file: tuple[str, int] | None = None
@@ -134,6 +141,10 @@ class Updater:
     def on_desired(self, payload: bytes | bytearray) -> None:
         """Take a directive; call it from the MQTT callback."""
         self._put(_Directive(bytes(payload)))
+
+    def on_halt(self, payload: bytes | bytearray) -> None:
+        """Take an emergency stop, or its end; call it from the MQTT callback."""
+        self._put(_Halt(bytes(payload)))
 
     def on_block(self, topic: str, payload: bytes | bytearray) -> None:
         """Take a block of a model file; call it from the MQTT callback."""
@@ -174,10 +185,11 @@ class Updater:
             version=self._version,
             accounts=self._accounts(),
             problem=self._installer.problem,
+            session=self._session,
         )
         self._say(topics.Up.REPORT, report.to_bytes())
 
-    def _put(self, item: _Directive | _Block | _File | None) -> None:
+    def _put(self, item: _Directive | _Halt | _Block | _File | None) -> None:
         try:
             self._inbox.put_nowait(item)
         except queue.Full:
@@ -195,6 +207,9 @@ class Updater:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._receive(LONGEST_WAIT_S)
+            if self._halt is not None:
+                halt, self._halt = self._halt, None
+                self._installer.follow_halt(halt, self)
             if self._next is not None:
                 wanted, self._next = self._next, None
                 self._follow(wanted)
@@ -217,6 +232,8 @@ class Updater:
         try:
             if isinstance(item, _Directive):
                 self._consider(item.payload)
+            elif isinstance(item, _Halt):
+                self._consider_halt(item.payload)
             elif isinstance(item, _Block) and self._download is not None:
                 self._download.take(*topics.parse_block(item.topic), item.payload)
             elif isinstance(item, _File) and topics.parse_file(item.topic) == self._file:
@@ -246,6 +263,12 @@ class Updater:
         elif desired.counter > waiting:
             self._next = _Wanted(envelope, desired.counter)
 
+    def _consider_halt(self, payload: bytes) -> None:
+        """Follow it at once if it can be verified, or when the newest metadata is here."""
+        envelope = Envelope.from_bytes(payload)
+        if not self._installer.take_halt(envelope):
+            self._halt = envelope
+
     def _is_in_progress(self, counter: int) -> bool:
         told = self._installer.outcome
         return self._busy and told is not None and told.counter == counter
@@ -258,7 +281,11 @@ class Updater:
         return self._displaced()
 
     def _displaced(self) -> bool:
-        return self._stopping.is_set() or (self._next is not None and self._next.counter > 0)
+        newer = self._next is not None and self._next.counter > 0
+        return self._stopping.is_set() or newer or self._is_stopped_meanwhile()
+
+    def _is_stopped_meanwhile(self) -> bool:
+        return self._busy and self._installer.halted
 
     # The source: the centre, over MQTT -----------------------------------------------------
 
