@@ -117,6 +117,11 @@ def _print_status(report: dict[str, Any]) -> None:
     if day := report["uplink_day"]:
         click.echo(f"uplink today: {day['bytes_today']} of {day['bytes_per_day']} bytes")
     click.echo(f"machines: {report['machines']}   model: {report['model'] or 'none (limits)'}")
+    if report["dead_letters"]:
+        click.echo("rejected messages that are kept for a look:")
+    for one in report["dead_letters"]:
+        shown = one["payload"].encode("unicode_escape").decode("ascii")
+        click.echo(f"  {one['kept']:>5} {one['reason']}, the newest on {one['topic']}: {shown}")
     if report["reload"]:
         click.echo(f"settings: {report['reload']['said']}")
     for alarm in report["alarms"]:

@@ -10,6 +10,7 @@ from foreshock_agent.accounts import broken_laws
 from foreshock_agent.budget import day_report
 from foreshock_agent.clock import SystemClock
 from foreshock_agent.database import connect
+from foreshock_agent.dead_letters import dead_letters
 from foreshock_agent.outbox import pending_records
 from foreshock_agent.reloader import last_outcome
 from foreshock_agent.update.store import ModelStore
@@ -43,6 +44,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
         accounts = dict(db.execute("SELECT name, value FROM accounts"))
         machines = db.execute("SELECT count(*) FROM machines").fetchone()[0]
         heads = db.execute("SELECT machine, head FROM alarm_heads ORDER BY machine").fetchall()
+        letters = dead_letters(db)
     except sqlite3.DatabaseError as error:
         raise NoStoreError(f"{settings.database} cannot be read: {error}") from None
     finally:
@@ -56,6 +58,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
         "machines": machines,
         "model": ModelStore(settings.models).current_sha256,
         "alarms": [_head(machine, head) for machine, head in heads],
+        "dead_letters": letters,
         "reload": _reload(last_outcome(settings.last_reload)),
         "broken_laws": broken_laws(accounts, pending[Stream.READINGS]),
     }

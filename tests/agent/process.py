@@ -10,6 +10,8 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Self
 
+import psutil
+
 from foreshock_agent.outbox import pending_records
 from foreshock_agent.settings import load
 from foreshock_agent.update.store import ModelStore
@@ -97,6 +99,12 @@ class Agent:
     def running(self) -> bool:
         """Whether the process lives."""
         return self._child is not None and self._child.poll() is None
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it holds in memory now."""
+        assert self._child is not None
+        return int(psutil.Process(self._child.pid).memory_info().rss)
 
     def __enter__(self) -> Self:
         self.start()

@@ -52,6 +52,9 @@ COMMIT_S: Final = 0.4
 EXTRA: Final = """\
 [retention]
 keep_delivered_h = 100000
+
+[[sources]]
+topic = "junk/{machine}/sample"
 """
 
 Score = tuple[Any, ...]
@@ -288,9 +291,9 @@ def in_turn(*steps: Callable[[], object]) -> Callable[[], object]:
     return lambda: [step() for step in steps]
 
 
-def check_arrived(lab: Lab) -> None:
-    """Hold the lake against what the plant published: each reading once, the meters' too."""
-    expected = set(keys(lab.plant.sent))
+def check_arrived(lab: Lab, others: Sequence[Message] = ()) -> None:
+    """Hold the lake against what the plant and others published: each once, the meters' too."""
+    expected = set(keys([*lab.plant.sent, *others]))
     counted = [float(payload) for topic, payload in lab.plant.sent if topic.endswith(COUNT)]
     lab.tally.readings = len(lab.rows)
     lab.tally.lost = len(expected - set(lab.arrived))
