@@ -18,10 +18,12 @@ from typing import IO, TYPE_CHECKING, Final, Self
 from benchmarks.agent_ear import Ear, Heard
 from benchmarks.agent_stream import CHANNELS, LENGTH, STRIDE, Form
 from foreshock_agent.chunks import stored_readings
+from foreshock_agent.database import connect
+from foreshock_agent.outbox import pending_records
 from foreshock_agent.update.store import ModelStore
 from foreshock_wire import topics
 from foreshock_wire.messages import Status
-from foreshock_wire.topics import Gateway
+from foreshock_wire.topics import Gateway, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,8 +131,12 @@ class Consumer(ABC):
     def kept(self) -> Kept:
         """Return what it holds; asked when it does not run."""
 
+    @abstractmethod
     def start(self) -> None:
         """Start it, and return when it hears the broker."""
+
+    def launch(self) -> None:
+        """Start it, and return at once."""
         with (self.folder / "log").open("ab") as log:
             self._child = subprocess.Popen(
                 self.command(), stdout=subprocess.PIPE, stderr=log, text=True
@@ -204,7 +210,7 @@ class Agent(Consumer):
     def start(self) -> None:
         """Start it, and return when its birth is published, which follows its subscriptions."""
         with Ear(self._port, topics.status(AT)) as ear:
-            super().start()
+            self.launch()
             self.wait_for(lambda: any(self._is_birth(heard) for heard in ear.heard))
 
     def _is_birth(self, heard: Heard) -> bool:
@@ -213,6 +219,11 @@ class Agent(Consumer):
     def readings(self) -> int:
         """Return how many are committed."""
         return max(0, self._account("readings.stored"))
+
+    def pending(self) -> dict[Stream, int]:
+        """Return how many records of each stream the centre has not acknowledged."""
+        with closing(connect(self.database, read_only=True)) as db:
+            return pending_records(db)
 
     def _account(self, name: str) -> int:
         try:
@@ -264,7 +275,7 @@ class Script(Consumer):
     def start(self) -> None:
         """Start it, and return when it speaks, which follows its subscription."""
         self._hears.clear()
-        super().start()
+        self.launch()
         assert self._child is not None  # noqa: S101 - just started
         assert self._child.stdout is not None  # noqa: S101 - a pipe
         reader = threading.Thread(target=self._listen, args=(self._child.stdout,), daemon=True)

@@ -1,4 +1,4 @@
-"""A subscriber that notes what came, and when."""
+"""A client that notes what came, and when; and may say something itself."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
-TIMEOUT_S: Final = 20.0
+TIMEOUT_S: Final = 60.0
+POLL_S: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,29 @@ class Ear:
     def _take(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         heard = Heard(time.monotonic_ns(), message.topic, bytes(message.payload), message.retain)
         self.heard.append(heard)
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """Publish with QoS 1, and return when the broker has it."""
+        self._paho.publish(topic, payload, qos=1).wait_for_publish(TIMEOUT_S)
+
+    def await_next(self, wanted: Callable[[Heard], bool]) -> Heard:
+        """Return the first such message that came since the last call; what came before is gone.
+
+        Raises:
+            TimeoutError: none came.
+        """
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while True:
+            for heard in self._news():
+                if wanted(heard):
+                    return heard
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"{self._filter}: nothing of what was waited for")
+            time.sleep(POLL_S)
+
+    def _news(self) -> list[Heard]:
+        news, self.heard = self.heard, []
+        return news
 
     def __enter__(self) -> Self:
         self._paho.connect("127.0.0.1", self._port)

@@ -121,6 +121,18 @@ def publish_frame(topic: str, payload: bytes, packet_id: int) -> bytes:
             return b"\x32" + length + body
 
 
+def window_to_come(steps: int) -> tuple[bytes, int, int]:
+    """Return what a machine says from step `steps` up to the next end of a window.
+
+    As columnar JSON, with that end in ns and the step after it.
+    """
+    end = (steps // STRIDE + 1) * STRIDE
+    times = BEGIN_NS + np.arange(steps, end + 1) * SECOND_NS
+    values = np.full((len(times), len(CHANNELS)), 50.0, np.float32)
+    (payload,) = _payloads(Form.JSON, "", times, values)
+    return payload, int(times[-1]), end + 1
+
+
 def _messages(form: Form, rounds: int, machines: int) -> Iterator[tuple[str, bytes]]:
     steps = 1 if form is Form.SINGLE else BULK_STEPS
     chance = np.random.default_rng(7)
