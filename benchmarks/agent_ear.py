@@ -47,9 +47,13 @@ class Ear:
 
     def say(self, topic: str, payload: bytes) -> None:
         """Publish with QoS 1, and return when the broker has it."""
-        self._paho.publish(topic, payload, qos=1).wait_for_publish(TIMEOUT_S)
+        self.send(topic, payload).wait_for_publish(TIMEOUT_S)
 
-    def await_next(self, wanted: Callable[[Heard], bool]) -> Heard:
+    def send(self, topic: str, payload: bytes) -> mqtt.MQTTMessageInfo:
+        """Publish with QoS 1, and return at once."""
+        return self._paho.publish(topic, payload, qos=1)
+
+    def await_next(self, topic: str, wanted: Callable[[Heard], bool] = lambda _: True) -> Heard:
         """Return the first such message that came since the last call; what came before is gone.
 
         Raises:
@@ -58,10 +62,10 @@ class Ear:
         deadline_s = time.monotonic() + TIMEOUT_S
         while True:
             for heard in self._news():
-                if wanted(heard):
+                if heard.topic == topic and wanted(heard):
                     return heard
             if time.monotonic() > deadline_s:
-                raise TimeoutError(f"{self._filter}: nothing of what was waited for")
+                raise TimeoutError(f"nothing came on {topic}")
             time.sleep(POLL_S)
 
     def _news(self) -> list[Heard]:

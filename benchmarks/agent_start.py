@@ -32,6 +32,7 @@ from foreshock_wire.topics import Stream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MACHINE: Final = "m-000"
 AHEAD: Final = 1_500
 SETTLED_S: Final = 3.0
 LOOK_S: Final = 0.02
@@ -104,10 +105,13 @@ class Gateway:
         """Start it with a message waiting, note when the score is heard, and kill it."""
         payload, end_ns, self.steps = window_to_come(self.steps)
         with Ear(self.local.port, topics.any_score(AT)) as ear:
-            ear.say(Form.JSON.topic.format(machine="m-000"), payload)
+            ear.say(Form.JSON.topic.format(machine=MACHINE), payload)
             began_ns = time.monotonic_ns()
             self.agent.launch()
-            heard = ear.await_next(lambda one: Score.from_bytes(one.payload).time_ns == end_ns)
+            topic = topics.score(AT, MACHINE)
+            heard = ear.await_next(
+                topic, lambda one: Score.from_bytes(one.payload).time_ns == end_ns
+            )
             self.starts_s.append((heard.at_ns - began_ns) / 1e9)
         self.agent.kill()
 

@@ -15,8 +15,9 @@ import numpy as np
 import orjson
 
 from foreshock_converter.sample import CHANNELS as SAMPLE_CHANNELS
-from foreshock_converter.sample import tiny_model
+from foreshock_converter.sample import synthetic_windows, tiny_model
 from foreshock_wire.batch import Readings
+from foreshock_wire.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -133,6 +134,26 @@ def window_to_come(steps: int) -> tuple[bytes, int, int]:
     return payload, int(times[-1]), end + 1
 
 
+def alarming(scored_by: bytes) -> tuple[list[bytes], bytes]:
+    """Return what a new machine says before the alarm, and the reading that raises it.
+
+    The window is the worst one of many for the model. Its newest step comes first: so the windows
+    before it are over before they hold anything, and only the whole one is scored.
+    """
+    windows = synthetic_windows(400, len(CHANNELS), LENGTH, seed=1)[0]
+    worst = windows[int(np.argmax(Model.load(scored_by).run(windows).margin))]
+    times = BEGIN_NS + np.arange(LENGTH) * SECOND_NS
+    before = [_columns(times[part], worst[part]) for part in (slice(-1, None), slice(-1))]
+    last = orjson.dumps({"t": int(times[-1]) + SECOND_NS, CHANNELS[0]: 50.0})
+    return before, last
+
+
+def _columns(times: npt.NDArray[np.int64], values: Float32) -> bytes:
+    told = values.astype(np.float64).round(4).T.tolist()
+    columns = dict(zip(CHANNELS, told, strict=True))
+    return orjson.dumps({"t": times.tolist(), **columns})  # NaN becomes null: no reading
+
+
 def _messages(form: Form, rounds: int, machines: int) -> Iterator[tuple[str, bytes]]:
     steps = 1 if form is Form.SINGLE else BULK_STEPS
     chance = np.random.default_rng(7)
@@ -150,10 +171,9 @@ def _payloads(
 ) -> Iterable[bytes]:
     if form is Form.BINARY:
         return [_binary(machine, times, values)]
-    told = values.astype(np.float64).round(2).T.tolist()
     if form is Form.JSON:
-        columns = dict(zip(CHANNELS, told, strict=True))
-        return [orjson.dumps({"t": times.tolist(), **columns})]
+        return [_columns(times, values)]
+    told = values.astype(np.float64).round(2).T.tolist()
     t = int(times[0])
     return [
         orjson.dumps({"t": t, name: column[0]}) for name, column in zip(CHANNELS, told, strict=True)
