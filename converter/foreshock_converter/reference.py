@@ -70,15 +70,16 @@ def baseline_window(
     Returns:
         The window; None when no healthy one is complete.
     """
-    complete = healthy & np.isfinite(windows).all(axis=(1, 2))
-    if not complete.any():
-        return None
+    rows = np.flatnonzero(healthy)
     used = novelty.used
-    distance = (features[complete][:, used] - novelty.median[used]) / novelty.scale[used]
+    distance = (features[rows][:, used] - novelty.median[used]) / novelty.scale[used]
     spread = np.nan_to_num(np.square(distance)).sum(axis=1)
     held = np.isfinite(distance).sum(axis=1)
-    nearest: Float32 = windows[complete][int(np.argmin(spread / np.maximum(held, 1)))]
-    return nearest
+    # Windows may lie on disk: from the nearest on they are looked at, not all of them.
+    for row in rows[np.argsort(spread / np.maximum(held, 1), kind="stable")]:
+        if np.isfinite(windows[row]).all():
+            return np.array(windows[row])
+    return None
 
 
 def histograms(names: Sequence[str], features: Float32) -> dict[str, Histogram]:

@@ -265,6 +265,11 @@ def test_a_table_joined_with_itself_is_refused(fleet: Fleet) -> None:
     assert kinds(leaks(sides[0], sides[1], names_of(fleet))) == {"oversampling before the split"}
 
 
+def test_a_test_side_without_a_failure_is_looked_at_too(fleet: Fleet) -> None:
+    train, test = fleet.by_machine()
+    assert leaks(train, replace(test, label=np.zeros_like(test.label)), names_of(fleet)) == ()
+
+
 def test_failures_interpolated_before_the_split_are_refused() -> None:
     features, label = table()
     failures, chance = features[label], np.random.default_rng(8)

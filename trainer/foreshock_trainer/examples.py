@@ -10,8 +10,9 @@ observed up to the last reading that was in the lake when work orders were last 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,7 @@ from foreshock_trainer.outcomes import (
     failures_of,
     outcomes,
 )
+from foreshock_trainer.spool import Spool
 from foreshock_wire.batch import FLAG_FUTURE
 from foreshock_wire.errors import ForeshockError
 
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
     Float64 = npt.NDArray[np.float64]
     Int64 = npt.NDArray[np.int64]
 
-MACHINES_AT_ONCE: Final = 64
-"""How many machines' readings are in memory at a time."""
+READINGS_AT_ONCE: Final = 2_000_000
+"""About so many readings are in memory at a time, but at least one machine's."""
 COLUMNS: Final = ("time_ns", "value", "ingested_ns")
 
 Progress = Callable[[int, int], object]
@@ -122,7 +124,7 @@ class Examples:
     def take(self, chosen: Bool) -> Examples:
         """Return the chosen windows (bool[N]); names and counts stay."""
         columns: dict[str, Any] = {
-            f.name: value[chosen]
+            f.name: np.asarray(value[chosen])
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), np.ndarray)
         }
@@ -134,11 +136,18 @@ class Examples:
 
 
 def examples_of(
-    lake: Lake, spec: WindowSpec, *, horizon_h: float, progress: Progress | None = None
+    lake: Lake,
+    spec: WindowSpec,
+    *,
+    horizon_h: float,
+    progress: Progress | None = None,
+    seen: Callable[[Float32], object] = lambda _: None,
 ) -> Examples:
-    """Read the lake and return its examples; memory holds the windows and a few machines' readings.
+    """Read the lake and return its examples; memory holds a few machines' readings at a time.
 
-    `progress(done, total)` is told after each machine.
+    The windows lie on disk (`spool`). `progress(done, total)` is told after each machine; `seen`
+    gets each machine's windows float32[n, T, C], in the order of the examples, while they are in
+    memory.
 
     Raises:
         NoExamplesError: no readings of these channels, no failure, or no window with an outcome.
@@ -151,11 +160,15 @@ def examples_of(
     there = lake.machines()
     machines = tuple(name for name in there if name in orders.events)
     parts = []
-    for done, track in enumerate(tracks(lake, machines, spec.channels), start=1):
-        parts.append(_of_machine(track, spec, orders, horizon_h))
-        if progress:
-            progress(done, len(machines))
-    joined = _joined(parts, machines, orders.modes, spec)
+    with Spool(spec.length, len(spec.channels)) as spool:
+        for done, track in enumerate(tracks(lake, machines, spec.channels), start=1):
+            part, windows = _of_machine(track, spec, orders, horizon_h)
+            parts.append(part)
+            spool.add(windows)
+            seen(windows)
+            if progress:
+                progress(done, len(machines))
+        joined = _joined(parts, spool, machines, orders.modes, spec)
     return replace(joined, unknown_machines=tuple(sorted(set(there) - set(machines))))
 
 
@@ -186,10 +199,38 @@ def tracks(lake: Lake, machines: Sequence[str], channels: Sequence[str]) -> Iter
     Readings that the gateway flagged as coming from the future are left out, as it did: one of
     them would move the watermark past everything that follows.
     """
-    for start in range(0, len(machines), MACHINES_AT_ONCE):
-        some = machines[start : start + MACHINES_AT_ONCE]
-        table = lake.readings(some, columns=("machine", "channel", "flags", *COLUMNS))
-        yield from _split(table.combine_chunks(), some, channels)
+    wanted = ("machine", "channel", "flags", *COLUMNS)
+    # The next machines are read while somebody works on these.
+    with ThreadPoolExecutor(1) as ahead:
+        reading: deque[tuple[Sequence[str], Future[pa.Table]]] = deque()
+        for some in _groups(lake.reading_counts(), machines):
+            reading.append((some, ahead.submit(lake.readings, some, columns=wanted)))
+            if len(reading) > 1:
+                yield from _next(reading, channels)
+        while reading:
+            yield from _next(reading, channels)
+
+
+def _next(
+    reading: deque[tuple[Sequence[str], Future[pa.Table]]], channels: Sequence[str]
+) -> Iterator[Track]:
+    some, table = reading.popleft()
+    yield from _split(table.result().combine_chunks(), some, channels)
+
+
+def _groups(counts: Mapping[str, int], machines: Sequence[str]) -> Iterator[list[str]]:
+    """Yield neighbouring machines that have about `READINGS_AT_ONCE` together."""
+    some: list[str] = []
+    held = 0
+    for name in machines:
+        count = counts.get(name, 0)
+        if some and held + count > READINGS_AT_ONCE:
+            yield some
+            some, held = [], 0
+        some.append(name)
+        held += count
+    if some:
+        yield some
 
 
 def _split(table: pa.Table, machines: Sequence[str], channels: Sequence[str]) -> Iterator[Track]:
@@ -219,14 +260,15 @@ def _codes(table: pa.Table, column: str, names: Sequence[str]) -> Int64:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    windows: Float32
     end_ns: Int64
     outcomes: Outcomes
     mode: Int64
     dropped: Counter[str]
 
 
-def _of_machine(track: Track, spec: WindowSpec, orders: WorkOrders, horizon_h: float) -> _Part:
+def _of_machine(
+    track: Track, spec: WindowSpec, orders: WorkOrders, horizon_h: float
+) -> tuple[_Part, Float32]:
     events = orders.events[track.machine]
     end_ns, windows = windows_of(spec, track.channel, track.time_ns, track.value)
     seen = outcomes(
@@ -240,11 +282,16 @@ def _of_machine(track: Track, spec: WindowSpec, orders: WorkOrders, horizon_h: f
     mode_of = np.array([*(orders.modes.index(e.mode) for e in failures_of(events)), -1], np.int64)
     keep = seen.fate <= Fate.MIXED
     dropped = Counter(Fate(fate).name.lower() for fate in seen.fate[~keep])
-    return _Part(windows[keep], end_ns[keep], seen.take(keep), mode_of[seen.failure[keep]], dropped)
+    part = _Part(end_ns[keep], seen.take(keep), mode_of[seen.failure[keep]], dropped)
+    return part, windows[keep]
 
 
 def _joined(
-    parts: list[_Part], machines: tuple[str, ...], modes: tuple[str, ...], spec: WindowSpec
+    parts: list[_Part],
+    spool: Spool,
+    machines: tuple[str, ...],
+    modes: tuple[str, ...],
+    spec: WindowSpec,
 ) -> Examples:
     counts = [len(part.end_ns) for part in parts]
     if not sum(counts):
@@ -254,7 +301,7 @@ def _joined(
             "after them, or with an observed_until row"
         )
     return Examples(
-        windows=np.concatenate([part.windows for part in parts]),
+        windows=spool.array(),
         end_ns=np.concatenate([part.end_ns for part in parts]),
         machine=np.repeat(np.arange(len(parts)), counts),
         label=np.concatenate([part.outcomes.label for part in parts]),

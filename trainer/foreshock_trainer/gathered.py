@@ -49,9 +49,14 @@ class Gathered:
     def side(self, *groups: tuple[str, ...]) -> Side:
         """Return groups of machines as one side of a split, for the leak detectors."""
         rows = self.of(tuple(name for group in groups for name in group))
-        chosen = self.examples.take(rows)
-        begin_ns = chosen.end_ns - self.window_ns
-        return Side(self.features[rows], chosen.label, chosen.machine, begin_ns, chosen.end_ns)
+        examples, end_ns = self.examples, self.examples.end_ns[rows]
+        return Side(
+            self.features[rows],
+            examples.label[rows],
+            examples.machine[rows],
+            end_ns - self.window_ns,
+            end_ns,
+        )
 
     def counts(self) -> dict[str, int]:
         """Return how much there is of everything, by name."""
@@ -87,12 +92,26 @@ def gather(settings: LearnSettings, progress: Progress | None = None) -> Gathere
     """
     lake = Lake(settings.lake)
     versions = lake.version()
-    examples = examples_of(lake, settings.cut, horizon_h=settings.horizon_h, progress=progress)
+    graph = feature_graph(settings)
+    features: list[Float32] = []
+    examples = examples_of(
+        lake,
+        settings.cut,
+        horizon_h=settings.horizon_h,
+        progress=progress,
+        seen=lambda windows: features.append(graph.extract(windows)),
+    )
     with_windows = np.unique(examples.machine)
     split = split_machines(examples.machines[i] for i in with_windows)
-    graph = feature_graph(settings)
-    features = graph.extract(examples.windows)
     provenance = {f"lake_{table}_version": str(versions[table]) for table in LEARNT_TABLES}
     window_ns = settings.length * settings.cut.period_ns
     measured = np.array([channel.role is Role.MEASURED for channel, _ in graph.columns])
-    return Gathered(examples, split, features, graph.names, measured, window_ns, provenance)
+    return Gathered(
+        examples,
+        split,
+        np.concatenate(features),
+        graph.names,
+        measured,
+        window_ns,
+        provenance,
+    )

@@ -266,10 +266,15 @@ class Lake:
 
     def machines(self) -> list[str]:
         """Return the machines that have readings, sorted."""
-        found = self._query(
-            Stream.READINGS, select(Stream.READINGS, ["machine"], "GROUP BY machine")
+        return sorted(self.reading_counts())
+
+    def reading_counts(self) -> dict[str, int]:
+        """Return how many readings each machine has that has any."""
+        found = self.ask(
+            Stream.READINGS, "SELECT machine, COUNT(*) AS readings FROM t GROUP BY machine"
         )
-        return sorted(found["machine"].to_pylist())
+        names, counts = (found[name].to_pylist() for name in ("machine", "readings"))
+        return dict(zip(names, counts, strict=True))
 
     def _read(
         self,

@@ -213,10 +213,12 @@ def interpolated_failures(train: Side, test: Side) -> Iterator[Leak]:
     interpolated before the split does, with the rows it was made of and with its siblings.
     """
     rows = np.flatnonzero(test.label)
+    if len(rows) < ENOUGH:
+        return
     rows = rows[np.unique(np.linspace(0, len(rows), ASKED, endpoint=False).astype(np.int64))]
     failures, asked = train.features[train.label], test.features[rows]
     columns = _continuous(np.concatenate([failures, asked]))
-    if len(rows) < ENOUGH or len(columns) < MIN_COLUMNS or len(failures) <= NEIGHBOURS:
+    if len(columns) < MIN_COLUMNS or len(failures) <= NEIGHBOURS:
         return
     reference, asked = _scaled(failures[:, columns], asked[:, columns])
     share = float(np.mean([_on_a_line(row, reference) for row in asked]))
