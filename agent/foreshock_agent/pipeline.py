@@ -14,6 +14,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from foreshock_agent.clock import ClockWatch
 from foreshock_agent.inbox import Inbox
 from foreshock_agent.intake import IntakeIdentity
 from foreshock_agent.judge import Judge
@@ -138,6 +139,7 @@ class Pipeline:
         self._clock = clock
         self._outside = outside
         self._inbox: Inbox[Item] = Inbox(_size)
+        self._clock_watch = ClockWatch(clock.boot)
         self._identity = IntakeIdentity(store.intake())
         self._machines = Machines(scorer.window_spec, store, sources.tracks)
         self._judge = Judge(settings.at, store, scorer, self._machines.scored_ns())
@@ -221,7 +223,21 @@ class Pipeline:
     def _take_in(self) -> None:
         if self._gathered:
             messages, self._gathered = self._gathered, []
-            self._due += self._reception.take(messages, self._clock.now_ns())
+            now_ns = self._clock.now_ns()
+            self._watch_clock(now_ns)
+            self._due += self._reception.take(messages, now_ns)
+
+    def _watch_clock(self, now_ns: int) -> None:
+        """Note a clock that is not set yet, or was set, before anything is stamped by it."""
+        noted = self._clock_watch.look(now_ns, self._clock.boot_ns())
+        if noted is None:
+            return
+        self._machines.flush()
+        seq = self._store.next_seq(Stream.READINGS)
+        body = noted.model_copy(update={"readings_seq": seq})
+        self._store.add_record(Stream.EVENTS, body.model_dump_json())
+        self._store.accounts.add(f"clock.{noted.kind}")
+        log.warning("the clock: %s, moved by %.1f s", noted.kind, noted.step_ns / SECOND_NS)
 
     def _command(self, message: Delivery) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.asks import Ask
 from foreshock_agent.budget import DayBudget
-from foreshock_agent.clock import SystemClock
+from foreshock_agent.clock import SystemClock, boot_id
 from foreshock_agent.health import Health, Vitals
 from foreshock_agent.link import PahoLink, Will
 from foreshock_agent.mqtt.direct import DirectLink
@@ -64,7 +65,7 @@ class Service:
     def __init__(self, settings: Settings, version: str, load: Callable[[], Settings]) -> None:
         self._settings = settings
         self._version = version
-        self._clock = SystemClock()
+        self._clock = SystemClock(boot_id(os.environ.get("CREDENTIALS_DIRECTORY")))
         self._reloader = Reloader(settings, load=load, use=self._use, now_ns=self._clock.now_ns)
         self._store = Store(settings.database, self._clock.now_ns())
         self._models = ModelStore(settings.models)

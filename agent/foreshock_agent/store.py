@@ -196,6 +196,10 @@ class Store:
         seq = self._cursors.number(stream)
         RECORDS.put(self._db, [(stream, self._cursors.now.n, seq, body)])
 
+    def next_seq(self, stream: Stream) -> int:
+        """Return the seq that the next record of a stream is given."""
+        return self._cursors.now.following[stream]
+
     def add_machine(self, machine: str) -> None:
         """Note a machine that was heard for the first time."""
         self.begin()

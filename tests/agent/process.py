@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Agent:
     """`foreshock agent run` as a process that a test may kill."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, **environ: str) -> None:
+        self._environ = environ
         self.config = config
         self.settings = load(config)
         self._log = config.with_suffix(".log")
@@ -36,7 +37,7 @@ class Agent:
         """Commit a model as an update would have."""
         return ModelStore(self.settings.models).install(model)
 
-    def start(self, before: Sequence[str] = (), **environ: str) -> None:
+    def start(self, before: Sequence[str] = ()) -> None:
         """Start it; `before` is a command that starts it and leaves it its process id."""
         with self._log.open("ab") as log:
             command = ["-m", "foreshock", "agent", "run", "--config", str(self.config)]
@@ -44,7 +45,7 @@ class Agent:
                 [*before, sys.executable, *command],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **environ},
+                env={**os.environ, **self._environ},
             )
 
     def kill(self) -> None:

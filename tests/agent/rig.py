@@ -158,6 +158,8 @@ class TestClock:
     def __init__(self) -> None:
         self.utc_ns = 1_780_000_000_000_000_000
         self.seconds = 0.0
+        self.boot = "first"
+        self.booted_ns = self.utc_ns - 600_000_000_000
 
     def now_ns(self) -> int:
         """Return UTC nanoseconds."""
@@ -166,6 +168,10 @@ class TestClock:
     def monotonic_s(self) -> float:
         """Return seconds for timers."""
         return self.seconds
+
+    def boot_ns(self) -> int:
+        """Return nanoseconds since boot: a test that moves this clock sets no clock."""
+        return self.utc_ns - self.booted_ns
 
 
 class Bench:

@@ -69,12 +69,16 @@ def judged(model_file: Path) -> JudgedLife:
 class TestClock:
     __test__ = False
     seconds: float = 0.0
+    boot: str = ""
 
     def now_ns(self) -> int:
         return 1_780_000_000_000_000_000
 
     def monotonic_s(self) -> float:
         return self.seconds
+
+    def boot_ns(self) -> int:
+        return 0
 
 
 def hear(folder: Path, model: Model) -> list[Outgoing]:

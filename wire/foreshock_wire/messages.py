@@ -183,6 +183,32 @@ class AlarmAnswered(Message):
     episode: Count
 
 
+class ClockKind(StrEnum):
+    """What is noted of a gateway's clock."""
+
+    UNSET = "clock_unset"
+    SET = "clock_set"
+
+
+class ClockNoted(Message):
+    """The body of an `events` record: the gateway's clock is not set yet, or was set.
+
+    `step_ns` is by how much; `time_ns` the clock's time afterwards, when the machine had run for
+    `boot_ns` in this `boot` ("" where nobody says which). Readings of this epoch below
+    `readings_seq` came before. What was stamped on arrival before is right when the steps that
+    came after it are added; so is what an earlier epoch of the same boot has stamped, by the
+    difference of `time_ns - boot_ns`.
+    """
+
+    time_ns: Int64
+    kind: ClockKind
+    step_ns: Int64
+    boot: str = ""
+    boot_ns: Count
+    readings_seq: Seq
+    source: Literal["clock"] = "clock"
+
+
 class Score(Message):
     """The newest score of a machine, for local screens.
 
