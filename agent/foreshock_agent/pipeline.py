@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from foreshock_agent.settings import Settings
     from foreshock_agent.sources import Sources
     from foreshock_agent.store import Store
+    from foreshock_agent.update.proving import Watch
     from foreshock_wire.messages import Alarm
     from foreshock_wire.model import Model
 
@@ -153,6 +155,7 @@ class Pipeline:
         self._dirty = self._urgent = False
         self._last_commit_s = self._last_trim_s = clock.monotonic_s()
         self.moved_s = clock.monotonic_s()
+        self.watch: Watch | None = None
 
     def post(self, *items: Item) -> None:
         """Hand something to the pipeline's thread; blocks while the inbox is full.
@@ -252,12 +255,17 @@ class Pipeline:
         answered = self._judge.answered(machine, asked)
         if answered is not None:
             self._store.add_record(Stream.EVENTS, answered.model_dump_json())
+            if (watch := self.watch) is not None:
+                watch.answered(machine, answered.kind)
 
     def _score_due(self) -> None:
         if not self._due:
             return
         due, self._due = self._due, []
+        began_s = time.perf_counter()
         scores = self._scorer.score(due)
+        if (watch := self.watch) is not None:
+            watch.scored(scores, 1e6 * (time.perf_counter() - began_s) / len(due))
         now_ns = self._clock.now_ns()
         self._store.add_scores(_row(score, now_ns) for score in scores)
         for score in scores:

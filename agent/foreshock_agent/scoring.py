@@ -94,8 +94,7 @@ class Scorer:
         """Return the limits and delays by which a score is judged."""
         if score.model == RULE or self.model is None:
             return alarm_policy(self._settings.alarms, 0.0, 0.0)
-        on_margin = self.model.spec.threshold_margin
-        return alarm_policy(self._settings.alarms, on_margin, self._settings.alarms.deadband)
+        return model_policy(self._settings.alarms, self.model)
 
     def score(self, due: Sequence[Due]) -> list[Score]:
         """Score windows in one call of the model."""
@@ -131,6 +130,11 @@ class Scorer:
             self.faults += 1
             log.exception("model %s failed: limits stand in", self.model.sha256[:12])
             return None
+
+
+def model_policy(settings: AlarmSettings, model: Model) -> AlarmPolicy:
+    """Return the alarm policy of the settings around a model's threshold."""
+    return alarm_policy(settings, model.spec.threshold_margin, settings.deadband)
 
 
 def alarm_policy(settings: AlarmSettings, on_margin: float, deadband: float) -> AlarmPolicy:

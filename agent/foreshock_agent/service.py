@@ -25,10 +25,11 @@ from foreshock_agent.pipeline import (
     UseSettings,
 )
 from foreshock_agent.reloader import Reloader
-from foreshock_agent.scoring import Scorer
+from foreshock_agent.scoring import Scorer, model_policy
 from foreshock_agent.sources import Sources
 from foreshock_agent.store import Store
 from foreshock_agent.update.store import ModelStore
+from foreshock_agent.update.trial import Limits
 from foreshock_agent.update.trust import Trust
 from foreshock_agent.update.updater import Updater
 from foreshock_agent.uplink import Uplink
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from foreshock_agent.link import Delivery, Link
     from foreshock_agent.notify import Supervisor
     from foreshock_agent.settings import Settings
+    from foreshock_agent.update.proving import Watch
 
 log = logging.getLogger(__name__)
 
@@ -219,6 +221,12 @@ class Service:
             version=self._version,
             session=self._store.epoch,
             accounts=self._store.accounts.snapshot,
+            watch=self._watch,
+            policy=lambda model: model_policy(self._settings.alarms, model),
+            limits=Limits(
+                window_ms=settings.update.max_window_ms,
+                rss_bytes=settings.update.max_rss_mib << 20,
+            ),
             max_model_bytes=settings.update.max_model_bytes,
         )
 
@@ -268,6 +276,9 @@ class Service:
         except (ForeshockError, OSError) as error:
             log.error("the committed model cannot run, limits stand in: %s", error)  # noqa: TRY400
             return None
+
+    def _watch(self, watch: Watch | None) -> None:
+        self._pipeline.watch = watch
 
     def _swap(self, model: Model) -> None:
         """Hand a model to the pipeline and wait until it runs.

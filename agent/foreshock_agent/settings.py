@@ -197,9 +197,14 @@ class HealthSettings(_Section):
 
 
 class UpdateSettings(_Section):
-    """Whom to trust for updates: the fleet's root.json, which `fleet keys init` writes."""
+    """Whom to trust for updates: the fleet's root.json, which `fleet keys init` writes.
+
+    And what a model may take here: milliseconds for a window (95th percentile), and memory.
+    """
 
     root: Path | None = None
+    max_window_ms: Positive = 50
+    max_rss_mib: int = Field(default=256, ge=1, le=65_536)
     max_model_bytes: int = Field(default=64 << 20, ge=1024, le=1 << 30)
 
 

@@ -1,7 +1,7 @@
 """From a signed directive to the model that runs, or a reason why not; the transport is a `Source`.
 
-verify -> admit -> fetch -> self-test -> swap -> commit. Every transition is durable before it is
-told; a directive that came to its end is never tried again.
+verify -> admit -> fetch -> self-test -> shadow -> swap -> trial -> commit. Every transition is
+durable before it is told; a directive that came to its end is never tried again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from foreshock_agent.update.errors import (
     InterruptedTrialError,
     StoreError,
     SwapError,
+    TrialError,
     UntrustedError,
 )
+from foreshock_agent.update.proving import Diary, Proving
 from foreshock_agent.update.store import TERMINAL, Outcome, Stop
 from foreshock_agent.update.times import Validity, admit
 from foreshock_agent.update.trial import Limits, run_trial
+from foreshock_rules.windows import WindowSpec
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import DeviceState
 from foreshock_wire.model import Model
@@ -30,10 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from foreshock_agent.update.proving import Room
     from foreshock_agent.update.store import ModelStore
     from foreshock_agent.update.trust import Trust, Trusted
     from foreshock_wire.messages import Desired, Envelope, Halt, ModelRef
     from foreshock_wire.topics import Gateway
+    from foreshock_wire.trials import LiveHealth
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +70,8 @@ class Host:
     """What the installer needs of the process around it.
 
     `swap(model)` returns when the pipeline runs the model, and raises to keep the old one.
-    `told()` is called after each durable transition. `interrupted()` says to leave.
+    `told()` is called after each durable transition. `interrupted()` says to leave. Without `room`
+    there are no live windows (the agent does not run), and a model is committed after its test.
     """
 
     now_ns: Callable[[], int]
@@ -73,6 +79,7 @@ class Host:
     told: Callable[[], None]
     interrupted: Callable[[], bool] = lambda: False
     ending: Callable[[], bool] = lambda: False
+    room: Room | None = None
 
 
 class Installer:
@@ -94,7 +101,14 @@ class Installer:
         self._max_model_bytes = max_model_bytes
         self._trusted: Trusted | None = None
         self.outcome = store.last_outcome()
+        self.diary = Diary(store.directory / "trial.json")
         self.problem = self._halt_text() if self.halted else ""
+
+    @property
+    def healths(self) -> list[LiveHealth]:
+        """The finished blocks of the newest directive's trial."""
+        mine = self.outcome is not None and self.diary.counter == self.outcome.counter
+        return list(self.diary.healths) if mine else []
 
     def known(self, envelope: Envelope) -> Desired | None:
         """Return the directive if the keys that were verified last have signed it."""
@@ -223,7 +237,7 @@ class Installer:
         self._fetch(desired, source)
         self._step(desired, DeviceState.VERIFIED)
         self._test(desired)
-        self._exchange(desired)
+        self._bring_in(desired)
         self._tidy()
 
     def _tidy(self) -> None:
@@ -264,10 +278,54 @@ class Installer:
         if self._host.interrupted():
             raise InterruptedUpdateError
 
-    def _exchange(self, desired: Desired) -> None:
+    def _bring_in(self, desired: Desired) -> None:
+        """Swap and commit; in between prove the model beside the champion, if that is wanted."""
         model = Model.load(self._store.path(desired.model.sha256))
         if model.sha256 != desired.model.sha256:
             raise FetchError("the model file changed on disk after its self-test")
+        proving = self._proving(desired, model)
+        if proving is not None and proving.phase is DeviceState.SHADOW:
+            self._step(desired, DeviceState.SHADOW)
+            if not proving.shadow(self._host.interrupted):
+                raise InterruptedUpdateError
+        if proving is not None:
+            proving.about_to_decide()
+        self._swap(model)
+        try:
+            if proving is not None:
+                self._try_out(desired, proving)
+            self._commit(desired)
+        except BaseException:
+            if not self._host.ending():
+                self._swap_back()
+            raise
+
+    def _proving(self, desired: Desired, candidate: Model) -> Proving | None:
+        """Return the trial that the directive asks for; None where there is nothing to try."""
+        before, room = self._store.current(), self._host.room
+        if desired.trial is None or before is None or room is None:
+            return None
+        champion = Model.load(before)
+        if champion.sha256 == candidate.sha256:
+            return None
+        if WindowSpec.of_model(champion.spec) != WindowSpec.of_model(candidate.spec):
+            log.warning("the model reads other windows than the champion: no trial beside it")
+            return None
+        pair = (before, champion), (self._store.path(candidate.sha256), candidate)
+        return Proving(desired, *pair, self.diary, room, self._limits)
+
+    def _try_out(self, desired: Desired, proving: Proving) -> None:
+        if proving.phase is not DeviceState.TRIAL:
+            return
+        self._step(desired, DeviceState.TRIAL)
+        try:
+            done = proving.trial(self._host.interrupted)
+        except TrialError as error:
+            raise SwapError(f"in trial: {error}") from error
+        if not done:
+            raise InterruptedUpdateError
+
+    def _swap(self, model: Model) -> None:
         try:
             self._host.swap(model)
         except Exception as error:
@@ -275,10 +333,11 @@ class Installer:
                 # The pipeline ends too: that says nothing about the model.
                 raise InterruptedUpdateError from error
             raise SwapError(f"the pipeline did not take the model: {error}") from error
+
+    def _commit(self, desired: Desired) -> None:
         try:
             self._step(desired, DeviceState.COMMITTED)
         except StoreError as error:
-            self._swap_back()
             raise SwapError(f"the commit is not durable: {error}") from error
 
     def _swap_back(self) -> None:

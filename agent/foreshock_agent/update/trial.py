@@ -24,7 +24,11 @@ from foreshock_wire.errors import ForeshockError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from foreshock_wire.model import Model
+
 POLL_S: Final = 0.05
+MEASURED: Final = 200
+MEASURE_S: Final = 3.0
 ONE_THREAD: Final = {
     # Each thread reserves address space, which RLIMIT_AS counts.
     "OMP_NUM_THREADS": "1",
@@ -35,11 +39,17 @@ ONE_THREAD: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the child may use: seconds of wall time and CPU, bytes of address space."""
+    """What the child may use: seconds of wall time and CPU, bytes of address space.
+
+    And what the model may: milliseconds for a window (95th percentile, one window a call), and
+    bytes of resident memory above those of an agent without a model.
+    """
 
     wall_s: int = 60
     cpu_s: int = 30
     memory_bytes: int = 2 << 30
+    window_ms: float = 50.0
+    rss_bytes: int = 256 << 20
 
 
 def run_trial(
@@ -59,6 +69,7 @@ def run_trial(
     options = [
         *("--channels", ",".join(channels), "--wall-s", str(limits.wall_s)),
         *("--cpu-s", str(limits.cpu_s), "--memory-bytes", str(limits.memory_bytes)),
+        *("--window-ms", str(limits.window_ms), "--rss-bytes", str(limits.rss_bytes)),
     ]
     with subprocess.Popen(
         [*command, *options],
@@ -95,23 +106,62 @@ def _reason(code: int, output: bytes) -> str:
     return f"the self-test ended with exit code {code} and said nothing"
 
 
-def examine(path: Path, channels: Sequence[str]) -> dict[str, object]:
-    """Load a model file for these channels, and repeat its golden windows.
+def examine(path: Path, channels: Sequence[str], limits: Limits) -> dict[str, object]:
+    """Load a model file for these channels, repeat its golden windows, measure what it takes.
 
     Raises:
         ForeshockError: the model must not run here.
     """
+    import onnxruntime  # noqa: F401, PLC0415 - its own memory is not the model's
+
     from foreshock_wire.model import Model  # noqa: PLC0415 - after the limits are set
 
-    started = time.perf_counter()
+    before = _rss_bytes()
     model = Model.load(path, available=channels)
-    loaded = time.perf_counter()
     model.self_test()
-    return {
-        "sha256": model.sha256,
-        "load_ms": round(1e3 * (loaded - started), 1),
-        "self_test_ms": round(1e3 * (time.perf_counter() - loaded), 1),
-    }
+    window_ms = _window_ms(model)
+    if not window_ms <= limits.window_ms:
+        raise TrialError(
+            f"it takes {window_ms:.1f} ms for a window, {limits.window_ms:g} ms are allowed"
+        )
+    rss_bytes = max(0, _rss_bytes() - before)
+    if rss_bytes > limits.rss_bytes:
+        raise TrialError(
+            f"it takes {rss_bytes >> 20} MiB of memory, {limits.rss_bytes >> 20} MiB are allowed"
+        )
+    return {"sha256": model.sha256, "window_ms": round(window_ms, 3), "rss_bytes": rss_bytes}
+
+
+def _window_ms(model: Model) -> float:
+    """Return the 95th percentile over the golden windows, each alone and with its explanation.
+
+    Raises:
+        TrialError: the model says nothing of a window that it should know.
+    """
+    import numpy as np  # noqa: PLC0415 - after the limits are set
+
+    assert model.spec.golden is not None  # noqa: S101 - the self-test looked
+    windows = model.spec.golden.windows
+    took_ms: list[float] = []
+    until_s = time.perf_counter() + MEASURE_S
+    for at in range(MEASURED):
+        window = windows[at % len(windows)][np.newaxis]
+        began_s = time.perf_counter()
+        outputs = model.run(window, explain=True)
+        took_ms.append(1e3 * (time.perf_counter() - began_s))
+        if not np.isfinite(outputs.margin).all():
+            raise TrialError("it gives no score (NaN) for one of its golden windows")
+        if time.perf_counter() > until_s:
+            break
+    return float(np.percentile(took_ms, 95))
+
+
+def _rss_bytes() -> int:
+    """Return the most resident memory that this process has had."""
+    import resource  # noqa: PLC0415 - POSIX only, and only in the child
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _limit(wall_s: int, cpu_s: int, memory_bytes: int) -> None:
@@ -119,10 +169,18 @@ def _limit(wall_s: int, cpu_s: int, memory_bytes: int) -> None:
 
     # The parent may be killed too: then the kernel ends this process.
     signal.alarm(wall_s + 5)
-    for what, value in ((resource.RLIMIT_CPU, cpu_s), (resource.RLIMIT_AS, memory_bytes)):
-        # macOS has no enforceable RLIMIT_AS, and a container may have set a lower limit.
-        with suppress(ValueError, OSError):
-            resource.setrlimit(what, (value, value))
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    limit_memory(memory_bytes)
+
+
+def limit_memory(memory_bytes: int) -> None:
+    """Let this process have no more address space than this."""
+    import resource  # noqa: PLC0415 - POSIX only, and only in a child
+
+    # macOS has no enforceable RLIMIT_AS, and a container may have set a lower limit.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
 def main() -> int:
@@ -134,10 +192,13 @@ def main() -> int:
     parser.add_argument("--wall-s", type=int, default=limits.wall_s)
     parser.add_argument("--cpu-s", type=int, default=limits.cpu_s)
     parser.add_argument("--memory-bytes", type=int, default=limits.memory_bytes)
+    parser.add_argument("--window-ms", type=float, default=limits.window_ms)
+    parser.add_argument("--rss-bytes", type=int, default=limits.rss_bytes)
     options = parser.parse_args()
+    allowed = Limits(window_ms=options.window_ms, rss_bytes=options.rss_bytes)
     _limit(options.wall_s, options.cpu_s, options.memory_bytes)
     try:
-        answer: dict[str, object] = {"ok": True, **examine(options.file, options.channels)}
+        answer: dict[str, object] = {"ok": True, **examine(options.file, options.channels, allowed)}
     except (ForeshockError, OSError, MemoryError) as error:
         answer = {"ok": False, "reason": str(error) or type(error).__name__}
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from foreshock_agent.update.errors import NoSuchFileError, UntrustedError
 from foreshock_agent.update.fetch import Download, Pacing
 from foreshock_agent.update.installer import Host, Installer, InterruptedUpdateError
+from foreshock_agent.update.proving import Room
 from foreshock_wire import topics
 from foreshock_wire.errors import MessageError
 from foreshock_wire.messages import BlockRequest, Envelope, FileRequest, Report
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from foreshock_agent.update.proving import Watch
     from foreshock_agent.update.store import ModelStore
     from foreshock_agent.update.trial import Limits
     from foreshock_agent.update.trust import Trust
+    from foreshock_rules.alarms import AlarmPolicy
     from foreshock_wire.messages import ModelRef
     from foreshock_wire.model import Model
+    from foreshock_wire.trials import LiveHealth
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +83,7 @@ class _Wanted:
 class Updater:
     """Brings the model that the centre desires onto this gateway.
 
+    With `watch` and `policy` a model can be proven on live windows (`proving.Room`).
     `publish(topic, payload)` sends to the cloud broker and may fail: what matters is asked or said
     again. `swap(model)` returns when the pipeline runs the model, and raises to keep the old one.
     """
@@ -96,6 +101,8 @@ class Updater:
         version: str = "",
         session: str | None = None,
         accounts: Callable[[], dict[str, int]] = dict,
+        watch: Callable[[Watch | None], None] | None = None,
+        policy: Callable[[Model], AlarmPolicy] | None = None,
         pacing: Pacing | None = None,
         limits: Limits | None = None,
         max_model_bytes: int = 64 << 20,
@@ -116,7 +123,8 @@ class Updater:
         self._thread = threading.Thread(target=self._run, name="updater", daemon=True)
         self.refused_messages = 0
         self.moved_s = time.monotonic()
-        host = Host(now_ns, swap, self._tell, self._interrupted, self._stopping.is_set)
+        room = Room(watch, policy, self._say_health, self._pause) if watch and policy else None
+        host = Host(now_ns, swap, self._tell, self._interrupted, self._stopping.is_set, room)
         self._installer = Installer(
             at,
             store,
@@ -163,6 +171,8 @@ class Updater:
         self._beat_wait_s = FIRST_BEAT_S
         self._beat_at_s = time.monotonic() + FIRST_BEAT_S
         self._tell()
+        for health in self._installer.healths:
+            self._say_health(health)
 
     def _beat(self) -> None:
         """Say it again, less and less often: nobody may have listened yet."""
@@ -188,6 +198,12 @@ class Updater:
             session=self._session,
         )
         self._say(topics.Up.REPORT, report.to_bytes())
+
+    def _say_health(self, health: LiveHealth) -> None:
+        self._say(topics.Up.HEALTH, health.to_bytes())
+
+    def _pause(self, seconds: float) -> None:
+        self._receive(seconds)
 
     def _put(self, item: _Directive | _Halt | _Block | _File | None) -> None:
         try:
