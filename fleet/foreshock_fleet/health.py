@@ -7,7 +7,7 @@ capital by `1 + l (x - margin)`: if the candidate is worse in no more than `marg
 it ever reaches `1 / alpha` with probability `alpha` at most, however often one looks. Source:
 Waudby-Smith & Ramdas (2024), Estimating means of bounded random variables by betting, sections 3
 and 4; the bets here are a fixed mixture, so that neither the order nor the time at which blocks
-arrive matters. docs/adr/0014 has what this assumes, and what else was considered.
+arrive matters. docs/adr/0015 has what this assumes, and what else was considered.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from foreshock_agent.scoring import model_policy
+from foreshock_agent.settings import AlarmSettings
 from foreshock_agent.update.fetch import Pacing
 from foreshock_agent.update.store import ModelStore
 from foreshock_agent.update.trial import Limits
@@ -30,12 +32,15 @@ from foreshock_wire.messages import (
     FileRequest,
     ModelRef,
     Report,
+    TrialTerms,
 )
+from foreshock_wire.trials import LiveHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from foreshock_agent.update.proving import Watch
     from foreshock_wire.messages import Envelope
     from foreshock_wire.model import Model
 
@@ -43,6 +48,7 @@ AT = topics.Gateway("north", "gw-1")
 CHANNELS = tuple(channel.id for channel in SAMPLE_CHANNELS)
 BLOCK = 8192
 ENDS = {DeviceState.COMMITTED, DeviceState.REJECTED, DeviceState.ROLLED_BACK}
+LIMITS = Limits(wall_s=45)
 TODAY = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 Answer = tuple[str, bytes]
@@ -87,8 +93,10 @@ class Signing:
         at: topics.Gateway = AT,
         size: int | None = None,
         valid: timedelta = timedelta(days=7),
+        trial: TrialTerms | None = None,
     ) -> Envelope:
-        desired = Desired(gateway=at.gateway, counter=counter, model=ref_of(data, size))
+        ref = ref_of(data, size)
+        desired = Desired(gateway=at.gateway, counter=counter, model=ref, trial=trial)
         signer = DirectiveSigner(self.signed, self.keys)
         return signer.sign(at, desired, ns(self.now), int(valid.total_seconds()) * 10**9)
 
@@ -99,6 +107,7 @@ class Centre:
     def __init__(self, signing: Signing) -> None:
         self.signing = signing
         self.reports: list[Report] = []
+        self.healths: list[LiveHealth] = []
         self.asked: list[int] = []
         self.files: list[str] = []
         self.tamper: Callable[[int, bytes], bytes | None] = lambda _, block: block
@@ -113,6 +122,8 @@ class Centre:
             with self._changed:
                 self.reports.append(Report.from_bytes(payload))
                 self._changed.notify_all()
+        elif what is topics.Up.HEALTH:
+            self.healths.append(LiveHealth.from_bytes(payload))
         elif what is topics.Up.BLOCK:
             self._block(at, BlockRequest.from_bytes(payload))
         else:
@@ -162,6 +173,7 @@ class Rig:
         self.swapped: list[str] = []
         self.now = centre.signing.now
         self.swap: Callable[[Model], None] = lambda model: self.swapped.append(model.sha256)
+        self.watch: Watch | None = None
         self.updater: Updater | None = None
         self.restart()
 
@@ -169,7 +181,12 @@ class Rig:
     def store(self) -> ModelStore:
         return ModelStore(self.folder)
 
-    def restart(self, channels: Sequence[str] = CHANNELS, max_bytes: int = 1 << 20) -> Updater:
+    def restart(
+        self,
+        channels: Sequence[str] = CHANNELS,
+        max_bytes: int = 1 << 20,
+        limits: Limits = LIMITS,
+    ) -> Updater:
         self.stop()
         self.updater = self.centre.updater = Updater(
             AT,
@@ -182,11 +199,16 @@ class Rig:
             version="9.9",
             accounts=lambda: {"stored": 3},
             pacing=Pacing(window=4, first_s=0.05, longest_s=0.2),
-            limits=Limits(wall_s=45),
+            limits=limits,
+            watch=self._set_watch,
+            policy=lambda model: model_policy(AlarmSettings(), model),
             max_model_bytes=max_bytes,
         )
         self.updater.start()
         return self.updater
+
+    def _set_watch(self, watch: Watch | None) -> None:
+        self.watch = watch
 
     def _publish(self, topic: str, payload: bytes) -> None:
         self.centre.publish(topic, payload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hypothesis import given
@@ -68,9 +69,7 @@ def test_a_silent_time_gives_no_empty_blocks() -> None:
 
 
 WINDOWS = st.lists(
-    st.tuples(
-        st.sampled_from("abc"), st.integers(0, 1000), st.floats(-3, 3), st.floats(-3, 3)
-    ),
+    st.tuples(st.sampled_from("abc"), st.integers(0, 1000), st.floats(-3, 3), st.floats(-3, 3)),
     max_size=40,
 )
 
@@ -78,7 +77,7 @@ WINDOWS = st.lists(
 @given(WINDOWS)
 def test_blocks_never_overlap_and_no_window_counts_twice(windows: list[Window]) -> None:
     blocks = fought(windows)
-    for before, after in zip(blocks, blocks[1:], strict=False):
+    for before, after in pairwise(blocks):
         assert before.end_ns <= after.begin_ns
     assert sum(one.champion.windows for one in blocks) <= len(windows)
     assert all(one.champion.windows == one.candidate.windows > 0 for one in blocks)

@@ -308,7 +308,7 @@ class Installer:
         champion = Model.load(before)
         if champion.sha256 == candidate.sha256:
             return None
-        if WindowSpec.of_model(champion.spec) != WindowSpec.of_model(candidate.spec):
+        if WindowSpec.of_model(champion.spec, 0) != WindowSpec.of_model(candidate.spec, 0):
             log.warning("the model reads other windows than the champion: no trial beside it")
             return None
         pair = (before, champion), (self._store.path(candidate.sha256), candidate)

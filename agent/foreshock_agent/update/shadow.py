@@ -69,6 +69,11 @@ class Shadow:
         self.failure = ""
         self.dropped = 0
 
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._child.pid
+
     def offer(self, scores: Sequence[Score], latency_us: float) -> None:
         """Take scored windows to score them again; never waits."""
         try:
