@@ -14,17 +14,21 @@ from foreshock_agent import gaps
 from foreshock_agent.damage import StoreDamagedError, UnreadableError, corruption_told
 from foreshock_agent.database import connect
 from foreshock_agent.seals import CURSORS, EPOCHS
-from foreshock_agent.streams import pieces, whole
+from foreshock_agent.streams import numbered, pieces, whole
 from foreshock_wire.batch import Readings, Scores, decode, joined
 from foreshock_wire.messages import Gap, RecordBatch, UpRecord
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from foreshock_agent.streams import Piece
+
+
+LOST_BY_LAKE: Final = "lost_by_lake"
+"""Reason of a tombstone for what the lake had acknowledged, and does not hold any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,18 @@ class Outbox:
         """Return how many records of each stream the lake has not acknowledged."""
         return pending_records(self._db)
 
-    def next_parcel(self, stream: Stream, after: Mapping[str, int], limit: int) -> Parcel | None:
+    def next_parcel(
+        self,
+        stream: Stream,
+        after: Mapping[str, int],
+        limit: int,
+        again: Collection[str] = (),
+    ) -> Parcel | None:
         """Return the next records of a stream, or None when the lake holds all.
 
         `after` gives, by epoch, the seq up to which the uplink knows the lake's answer; the stored
-        cursor counts where it is higher.
+        cursor counts where it is higher, but not for epochs that are sent `again`: of these the
+        lake has lost what it had acknowledged.
 
         Raises:
             UnreadableError: what comes next is damaged or gone.
@@ -68,7 +79,10 @@ class Outbox:
         """
         with corruption_told(), snapshot(self._db):
             for waiting in _waiting(self._db, stream):
-                mark = max(waiting.acked, after.get(waiting.epoch, 0))
+                mark = after.get(waiting.epoch, 0)
+                if waiting.epoch in again and mark < waiting.acked:
+                    return self._once_more(waiting, mark, limit)
+                mark = max(waiting.acked, mark)
                 if mark < waiting.last_seq:
                     return self._after(waiting, mark, limit)
         return None
@@ -92,6 +106,18 @@ class Outbox:
             raise UnreadableError(stream, waiting.epoch_n, mark)
         payload = _ENCODE[stream](epoch, rows)
         return Parcel(stream, epoch, rows[0].first_seq, rows[-1].last_seq, payload)
+
+    def _once_more(self, waiting: Waiting, mark: int, limit: int) -> Parcel:
+        """Return delivered records after a mark that are here still, or a tombstone up to these."""
+        stream, epoch, end = waiting.stream, waiting.epoch, waiting.acked
+        with closing(numbered(self._db, stream, waiting.epoch_n, mark)) as found:
+            held = next(found, None)
+        if held is not None and held.first_seq <= mark + 1:
+            batch = decode(held.values[-1], Readings).after(mark).up_to(end).head(limit)
+            return Parcel(stream, epoch, batch.first_seq, batch.last_seq, batch.to_bytes())
+        last_seq = end if held is None else min(end, held.first_seq - 1)
+        gap = Gap(epoch=epoch, first_seq=mark + 1, last_seq=last_seq, reason=LOST_BY_LAKE)
+        return Parcel(stream, epoch, mark + 1, last_seq, gap.to_bytes())
 
     def _readings(self, waiting: Waiting, mark: int, end: int, limit: int) -> Parcel:
         """Return readings after a mark: chunks, joined where they are small, cut where large."""

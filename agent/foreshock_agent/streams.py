@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from foreshock_agent import gaps
@@ -54,6 +55,20 @@ def pieces(
     at = table.columns.index("seq")
     for row in table.read(db, rest, (*key, epoch_n, mark)):
         yield Piece(row.rowid, row.values[at], row.values[at], row.intact, row.values)
+
+
+def numbered(
+    db: sqlite3.Connection, stream: Stream, epoch_n: int, mark: int
+) -> Generator[Piece, None, None]:
+    """Yield the intact chunks after a mark that still hold all of their seqs.
+
+    Only readings stay for a while after they were delivered; of other streams nothing does.
+    """
+    if stream is not Stream.READINGS:
+        return
+    kept = CHUNKS.columns.index("kept")
+    with closing(pieces(db, stream, epoch_n, mark)) as found:
+        yield from (piece for piece in found if piece.intact and not piece.values[kept])
 
 
 def whole(found: Iterator[Piece], mark: int, end: int) -> Iterator[Piece]:

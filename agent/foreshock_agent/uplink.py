@@ -45,8 +45,8 @@ FRAME_BYTES: Final = 16
 """What MQTT and TCP add to a topic and a payload, about."""
 
 PATIENCE: Final = 3
-"""Refusals in a row after which a stream waits: the lake may ask for what only a restored one
-lacks, and asking each other at full speed helps nobody."""
+"""Refusals in a row after which a stream waits, and then sends again what was delivered: the lake
+asks for what only a restored one lacks, and asking each other at full speed helps nobody."""
 
 
 @dataclass(slots=True)
@@ -84,6 +84,7 @@ class Uplink:
         self._under_way: dict[Stream, UnderWay] = {}
         self._marks: dict[Stream, dict[str, int]] = {stream: {} for stream in Stream}
         self._refusals = dict.fromkeys(Stream, 0)
+        self._again: dict[Stream, set[str]] = {stream: set() for stream in Stream}
         self._not_before_s = dict.fromkeys(Stream, 0.0)
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -146,12 +147,15 @@ class Uplink:
             return
         pause_s = min(self._settings.resend_s * 2 ** min(beyond, 16), self._settings.resend_max_s)
         self._not_before_s[stream] = self._clock.monotonic_s() + pause_s
-        log.warning(
-            "the lake keeps asking for %s %s/%s, which is delivered and gone: was it restored?",
-            stream,
-            ack.epoch,
-            ack.expected,
-        )
+        if ack.epoch not in self._again[stream]:
+            self._again[stream].add(ack.epoch)
+            log.warning(
+                "the lake keeps asking for %s %s/%s, which it had acknowledged: was it restored? "
+                "What is still here goes up again, and a tombstone for the rest",
+                stream,
+                ack.epoch,
+                ack.expected,
+            )
 
     def run(self, stopping: threading.Event) -> None:
         """Work until `stopping` is set."""
@@ -170,11 +174,11 @@ class Uplink:
         """Send what is due of one stream; return whether anything was sent."""
         with self._lock:
             under_way = self._under_way.get(stream)
-            marks = dict(self._marks[stream])
+            marks, again = dict(self._marks[stream]), frozenset(self._again[stream])
         if not self._may_serve(stream):
             return False
         if under_way is None:
-            parcel = self._next_parcel(stream, marks, outbox)
+            parcel = self._next_parcel(stream, marks, again, outbox)
             if parcel is None:
                 return False
             under_way = UnderWay(parcel, 0.0, 0)
@@ -186,10 +190,12 @@ class Uplink:
             stream not in BULK or self._pace.free_at(now_s)
         )
 
-    def _next_parcel(self, stream: Stream, marks: dict[str, int], outbox: Outbox) -> Parcel | None:
+    def _next_parcel(
+        self, stream: Stream, marks: dict[str, int], again: frozenset[str], outbox: Outbox
+    ) -> Parcel | None:
         """Return what comes next; what is damaged is never sent, but given up by the writer."""
         try:
-            return outbox.next_parcel(stream, marks, self._settings.batch_records)
+            return outbox.next_parcel(stream, marks, self._settings.batch_records, again)
         except UnreadableError as found:
             log.error("%s", found)  # noqa: TRY400 - the message says it all
             self._not_before_s[stream] = self._clock.monotonic_s() + IDLE_S

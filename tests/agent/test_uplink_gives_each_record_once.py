@@ -226,7 +226,7 @@ def test_a_lake_that_asks_for_an_earlier_record_gets_it(tmp_path: Path) -> None:
     bench.close()
 
 
-def test_a_lake_that_asks_for_what_is_gone_is_not_answered_at_full_speed(tmp_path: Path) -> None:
+def test_a_lake_that_asks_for_what_it_had_is_answered_after_a_pause(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.take(*[healthy(1, slot) for slot in range(20)])
     bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 10))
@@ -237,6 +237,8 @@ def test_a_lake_that_asks_for_what_is_gone_is_not_answered_at_full_speed(tmp_pat
         bare.answer(bench.store.epoch, 4, expected=5)
     assert bare.serve() == []
     bare.clock.seconds += 5
+    assert bare.serve() == [(5, 10)]
+    bare.answer(bench.store.epoch, 10)
     assert bare.serve() == [(11, 20)]
     bare.outbox.close()
     bench.close()
