@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GATHER_S: Final = 0.002
-"""Reads are this far apart, so that small messages which come fast share the cost of one."""
+CALM_GATHER_S: Final = 0.01
+BUSY: Final = 32
+"""Reads are so far apart (less when the last one brought BUSY messages), so that small messages
+share the cost of a read and of all that follows it. After a silence there is no wait."""
 
 POLL_S: Final = 1.0
 HELD_S: Final = 0.02
@@ -198,16 +201,17 @@ class DirectLink:
         channel.close()
 
     def _serve(self, channel: Channel, reader: Reader) -> None:
-        read_s = 0.0
+        next_s = 0.0
         while not self._stopping.is_set():
             self._keep_alive(channel)
             if self._held and not self._handed_over():
                 channel.wait(HELD_S, reading=False)
                 continue
             if channel.wait(POLL_S):
-                time.sleep(max(0.0, read_s + GATHER_S - time.monotonic()))
-                read_s = time.monotonic()
+                time.sleep(max(0.0, next_s - time.monotonic()))
+                began_s = time.monotonic()
                 self._take(reader, channel.read())
+                next_s = began_s + (GATHER_S if len(self._held) >= BUSY else CALM_GATHER_S)
 
     def _take(self, reader: Reader, data: bytes) -> None:
         parsed = reader.feed(data)
