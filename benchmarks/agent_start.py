@@ -1,8 +1,9 @@
 """From the start of the process to its first score, by what waits to go up; and memory meanwhile.
 
 `python -m benchmarks.agent_start [--quick] [--json]`. Agents that were filled through their broker
-and killed are started again, in turns, each with one message waiting that ends a window. In the end
-a centre comes back and takes the largest backlog, while the agent's memory is watched.
+and killed are started again, in turns, each with one message waiting that ends a window. Beside the
+seconds stand those of CPU, which other work on the machine changes less. In the end a centre comes
+back and takes the largest backlog, while the agent's memory is watched.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class Gateway:
     agent: Agent
     steps: int = 0
     starts_s: list[float] = field(default_factory=list)
+    starts_cpu_s: list[float] = field(default_factory=list)
 
     @classmethod
     def filled(cls, case: Case, folder: Path, scored_by: bytes) -> Self:
@@ -112,6 +114,7 @@ class Gateway:
             heard = ear.await_next(
                 topic, lambda one: Score.from_bytes(one.payload).time_ns == end_ns
             )
+            self.starts_cpu_s.append(Usage.of(self.agent.pid).cpu_s)
             self.starts_s.append((heard.at_ns - began_ns) / 1e9)
         self.agent.kill()
 
@@ -136,10 +139,14 @@ def measure(folder: Path, cases: tuple[Case, ...], starts: int) -> dict[str, obj
         click.echo("draining", err=True)
         idle = _idle_rss(gateways[0])
         drained = _drained(max(gateways, key=lambda one: one.case.backlog))
-    told = {gateway.case.name: _told(gateway.starts_s) for gateway in gateways}
-    return {"first_score_s": told, "idle_rss_mib": _mib(idle), **drained} | {
-        "draining_above_idle_mib": round(drained["draining_rss_mib"] - _mib(idle), 1)
-    }
+    told = {one.case.name: _told(one.starts_s) for one in gateways}
+    cpu = {one.case.name: _told(one.starts_cpu_s) for one in gateways}
+    return {
+        "first_score_s": told,
+        "first_score_cpu_s": cpu,
+        "idle_rss_mib": _mib(idle),
+        **drained,
+    } | {"draining_above_idle_mib": round(drained["draining_rss_mib"] - _mib(idle), 1)}
 
 
 def _idle_rss(gateway: Gateway) -> int:

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 LEVEL: Final = 1
 """zlib's fastest: level 6 takes three times as long for a tenth of the size."""
 
+MOST_ROWS: Final = 10_000
+"""Readings of one chunk: what the way up holds unpacked while a backlog drains."""
+
 OPENED: Final = 32
 """Chunks that stay unpacked for the look-ups of old readings."""
 
@@ -61,7 +64,7 @@ class Rows(NamedTuple):
     value: npt.NDArray[np.float32]
     flags: npt.NDArray[np.uint8]
 
-    def at(self, rows: Bool) -> Rows:
+    def at(self, rows: Bool | slice) -> Rows:
         """Return some of them."""
         return Rows._make(column[rows] for column in self)
 

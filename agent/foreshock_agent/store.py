@@ -177,12 +177,14 @@ class Store:
         self._db.execute("COMMIT")
 
     def add_rows(self, rows: Rows, tracks: Tracks) -> None:
-        """Store readings as one chunk; their seqs follow one another."""
+        """Store readings as a chunk, or as several where they are many; their seqs go on."""
         self.begin()
-        first_seq = self._cursors.number(Stream.READINGS, len(rows.track))
-        batch = chunks.batch_of(rows, tracks, self.epoch, first_seq)
-        self._last_n += 1
-        chunks.add(self._db, self._last_n, self._cursors.now.n, batch)
+        for start in range(0, len(rows.track), chunks.MOST_ROWS):
+            part = rows.at(slice(start, start + chunks.MOST_ROWS))
+            first_seq = self._cursors.number(Stream.READINGS, len(part.track))
+            batch = chunks.batch_of(part, tracks, self.epoch, first_seq)
+            self._last_n += 1
+            chunks.add(self._db, self._last_n, self._cursors.now.n, batch)
 
     def add_scores(self, rows: Iterable[ScoreRow]) -> None:
         """Store scores."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from foreshock_agent import chunks
 from foreshock_agent.outbox import Outbox
 from foreshock_agent.pipeline import LakeAcked
 from foreshock_agent.schema import MIGRATIONS, StoreTooNewError
@@ -48,6 +50,19 @@ def test_only_what_is_delivered_and_older_than_the_windows_goes(bench: Bench) ->
     bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 2 * 40))
     bench.trim(10 * MINUTE_NS)
     assert readings_of(bench, "pump-1") == list(range(29, 40))
+    assert Ledger.read(bench.settings.database).broken == []
+
+
+def test_a_large_commit_becomes_small_chunks_that_go_up_in_order(bench: Bench) -> None:
+    slots = chunks.MOST_ROWS // 2 + 7
+    bench.step(*(bench.delivery(healthy(1, slot), "pump-1") for slot in range(slots)))
+    bench.commit()
+    with closing(sqlite3.connect(bench.settings.database)) as db:
+        sizes = [len(batch) for batch in chunks.stored_readings(db)]
+        ranges = db.execute("SELECT first_seq, last_seq FROM chunks ORDER BY n").fetchall()
+    assert sizes == [chunks.MOST_ROWS, 14]
+    assert ranges == [(1, chunks.MOST_ROWS), (chunks.MOST_ROWS + 1, 2 * slots)]
+    assert readings_of(bench, "pump-1") == list(range(slots))
     assert Ledger.read(bench.settings.database).broken == []
 
 
