@@ -167,3 +167,6 @@ def test_files_in_folders_are_taken_with_their_folders(tmp_path: Path) -> None:
 def test_what_has_no_files_says_how_it_is_made(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="foreshock plant record"):
         read_sheet(data_set("plant"), tmp_path, None)
+    for command in (["verify"], ["fetch"], ["export", "--out", str(tmp_path / "out")]):
+        done = CliRunner().invoke(cli, ["data", *command, "plant", "--data", str(tmp_path)])
+        assert "foreshock plant record" in str(done.exception)

@@ -7,7 +7,7 @@ import io
 import threading
 import zipfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -123,6 +123,16 @@ def test_a_zip_in_a_zip_is_fetched_checked_and_tidied_away(origin: Origin, tmp_p
     assert names_in(tmp_path) == set(TEXTS)
     assert told[-1] == (len(NESTED), len(NESTED))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_a_file_is_found_by_its_folder_and_name_wherever_the_zip_has_it(tmp_path: Path) -> None:
+    good, other = b"1;2\n" * 9, b"3;4\n" * 9
+    body = zipped({"Set-main/data/valve2/0.csv": other, "Set-main/data/valve1/0.csv": good})
+    file = DataFile("valve1/0.csv", len(good), hashlib.sha256(good).hexdigest())
+    with serving(Origin(body)) as origin:
+        one = replace(entry(origin), files=(file,))
+        assert fetch(one, tmp_path, one.files, lambda *_: None) == ["valve1/0.csv"]
+    assert (tmp_path / "valve1" / "0.csv").read_bytes() == good
 
 
 def test_what_is_there_is_not_fetched_again(origin: Origin, tmp_path: Path) -> None:

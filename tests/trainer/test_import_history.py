@@ -69,6 +69,7 @@ def small(path: Path, *, status: Sequence[str] = ("ok", "ok", "down", "ok", "ok"
         ([NOON], "UTC"),
         ([NOON / 1e9], "UTC"),
         ([datetime(2024, 1, 31, 12, tzinfo=UTC)], "UTC"),
+        ([datetime(2024, 1, 31, 13)], "Europe/Berlin"),  # noqa: DTZ001 - as Arrow infers from CSV
     ],
 )
 def test_a_time_is_the_same_however_it_is_written(cells: list[object], zone: str) -> None:

@@ -63,7 +63,7 @@ def read_sheet(entry: DataSet, folder: Path, subset: str | None, seed: int = 0) 
         DataError: the data set is not one of files, or a file is not as published.
     """
     chosen = entry.subsets[0] if subset is None else subset
-    if entry.sheet is None:
-        raise DataError(f"{entry.name} has no files to export. {entry.protocol}")
     require(entry, folder, chosen)
+    if entry.sheet is None:
+        raise DataError(f"{entry.name} has no official split")
     return entry.sheet(folder, chosen, seed)

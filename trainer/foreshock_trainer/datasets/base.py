@@ -69,8 +69,10 @@ class DataSet:
         """Return the files of a subset, or all of them (None).
 
         Raises:
-            DataError: there is no such subset.
+            DataError: there is no such subset, or the data set is not one of files.
         """
+        if not self.files:
+            raise DataError(f"{self.name} has no files. {self.protocol}")
         if subset is not None and subset not in self.subsets:
             raise DataError(
                 f"{self.name} has no subset {subset!r}: there are {', '.join(self.subsets)}"
