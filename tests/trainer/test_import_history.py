@@ -143,6 +143,19 @@ def test_a_state_that_is_neither_normal_nor_usual_is_a_failure_from_its_first_ro
     ]
 
 
+@pytest.mark.parametrize(("up", "down"), [("0", "1"), ("False", "True"), ("running", "tripped")])
+def test_a_column_that_is_named_alone_says_itself_what_means_down(
+    tmp_path: Path, up: str, down: str
+) -> None:
+    rows = [f"{m},{i},{i % 2},{down if i == 4 else up}" for m in "ab" for i in range(8)]
+    file = write(tmp_path / "history.csv", "unit,cycle,s1,flagged", *rows)
+    found = proposal(Asked(file=file, failure=("flagged", ())))
+    assert found.failed == {"a": 1, "b": 1}
+    assert [sensor.id for sensor in found.plan.sensors] == ["s1"]
+    with pytest.raises(HistoryError, match="--failure s1=VALUE"):
+        proposal(Asked(file=file, failure=("s1", ())))
+
+
 def test_a_list_of_failures_is_read_with_its_own_words(tmp_path: Path) -> None:
     history = small(tmp_path / "history.csv")
     failures = write(

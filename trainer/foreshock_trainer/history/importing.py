@@ -263,7 +263,12 @@ def _failure_rule(asked: Asked, table: pa.Table) -> FailureRule:
         return FailureRule(FailureKind.AT_THE_END)
     if asked.failure:
         column, values = asked.failure
-        return FailureRule(FailureKind.FLAG, _there(column, table, "--failure"), values or ("1",))
+        values = values or guess.down_values(table[_there(column, table, "--failure")])
+        if not values:
+            raise HistoryError(
+                f"which values of {column!r} mean down? say --failure {column}=VALUE"
+            )
+        return FailureRule(FailureKind.FLAG, _there(column, table, "--failure"), values)
     if found := guess.failure_rule(table):
         return found
     raise HistoryError(

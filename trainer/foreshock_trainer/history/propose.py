@@ -95,12 +95,25 @@ def time_column(table: pa.Table) -> str | None:
 def failure_rule(table: pa.Table) -> FailureRule | None:
     """Return how the table tells of failures: a state, or a count down to zero; None if not."""
     for name in _named(table, FLAGS):
-        if values := _down_values(table[name]):
+        if values := down_values(table[name]):
             return FailureRule(FailureKind.FLAG, name, values)
     left = _first(table, REMAINING)
     if left is not None and _is_number(table[left].type):
         return FailureRule(FailureKind.REMAINING, left)
     return None
+
+
+def down_values(column: pa.ChunkedArray) -> tuple[str, ...]:
+    """Return the values of a state column that mean down, () when it is no state."""
+    kinds = pc.value_counts(column.cast(pa.string()).drop_null()).to_pylist()
+    if not 1 < len(kinds) <= MOST_STATES:
+        return ()
+    rows = sum(kind["counts"] for kind in kinds)
+    return tuple(
+        kind["values"]
+        for kind in kinds
+        if kind["values"].lower() not in NORMAL | RECOVERING and kind["counts"] < RARE * rows
+    )
 
 
 def sensors(
@@ -161,19 +174,6 @@ def _named(table: pa.Table, names: Sequence[str]) -> Iterator[str]:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _down_values(column: pa.ChunkedArray) -> tuple[str, ...]:
-    """Return the values of a state column that mean down, () when it is no state."""
-    kinds = pc.value_counts(column.cast(pa.string()).drop_null()).to_pylist()
-    if not 1 < len(kinds) <= MOST_STATES:
-        return ()
-    rows = sum(kind["counts"] for kind in kinds)
-    return tuple(
-        kind["values"]
-        for kind in kinds
-        if kind["values"].lower() not in NORMAL | RECOVERING and kind["counts"] < RARE * rows
-    )
 
 
 def _no_sensor(name: str, column: pa.ChunkedArray) -> str:
