@@ -59,7 +59,7 @@ class Standing:
 
     `before` is the model it ran when the rollout began, `back` and `back_state` the counter and the
     state of the directive that takes it back there. `blocks` is how many device-blocks of its trial
-    it has told of.
+    it has told of; one that has no other model to compare with tells of none.
     """
 
     at: Gateway
@@ -71,6 +71,7 @@ class Standing:
     back: int = 0
     back_state: DeviceState = DeviceState.OFFERED
     blocks: int = 0
+    compares: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,14 @@ class Command(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A gateway when a rollout begins, and the model it says that it runs."""
+    """A gateway when a rollout begins, and the model that it would be taken back to.
+
+    `compares` is false where it runs no model, or the new one already.
+    """
 
     at: Gateway
     before: str | None = None
+    compares: bool = True
 
 
 def begin(plan: Plan, members: Iterable[Member]) -> Progress:
@@ -117,7 +122,9 @@ def begin(plan: Plan, members: Iterable[Member]) -> Progress:
     ordered = sorted(members, key=lambda one: _place(one.at))
     ends = plan.sizes(len(ordered))
     standings = tuple(
-        Standing(one.at, 1 + sum(end <= place for end in ends), before=one.before)
+        Standing(
+            one.at, 1 + sum(end <= place for end in ends), before=one.before, compares=one.compares
+        )
         for place, one in enumerate(ordered)
     )
     state = RolloutState.AWAITING_APPROVAL if plan.approval else RolloutState.ACTIVE
@@ -230,7 +237,7 @@ def _is_healthy(plan: Plan, progress: Progress, wave: Sequence[Standing]) -> boo
     if gate is None or live.is_non_inferior(gate, progress.health):
         return True
     committed = [one for one in wave if one.state is DeviceState.COMMITTED]
-    return all(one.blocks >= gate.terms.blocks for one in committed)
+    return all(one.blocks >= gate.terms.blocks or not one.compares for one in committed)
 
 
 def _end(progress: Progress) -> Sequence[Event]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 _META: Final = {"key": str, "value": str}
 _RELEASES: Final = {
@@ -77,6 +77,7 @@ _CREATE_HEALTH: Final = (
     "false_alarms INTEGER, missed INTEGER, figures TEXT, "
     "PRIMARY KEY (rollout, site, gateway, block))"
 )
+_MEMBERS_COMPARE: Final = "ALTER TABLE members ADD COLUMN compares INTEGER NOT NULL DEFAULT 1"
 _CREATE_HALTS: Final = (
     "CREATE TABLE halts (number INTEGER PRIMARY KEY AUTOINCREMENT, halted INTEGER, reason TEXT, "
     "at_ns INTEGER)"
@@ -102,6 +103,7 @@ _MIGRATIONS: Final = (
         _CREATE_HEALTH,
         _CREATE_HALTS,
     ),
+    (_MEMBERS_COMPARE,),
 )
 """What brings each schema to the next: the first entry leads from 1 to 2."""
 
@@ -141,6 +143,7 @@ def _create(db: Database) -> None:
         _DIRECTIVES, pk="number", foreign_keys=[("rollout", "rollouts", "number"), release]
     )
     db.conn.execute(_CREATE_MEMBERS)
+    db.conn.execute(_MEMBERS_COMPARE)
     db.conn.execute(_CREATE_HEALTH)
     db.conn.execute(_CREATE_HALTS)
     db.table("directives").create_index(["site", "gateway", "counter"], unique=True)

@@ -84,7 +84,7 @@ def _health_json(gate: HealthGate, rollout: Rollout) -> dict[str, Any]:
         "waits_for": {
             one.at.gateway: gate.terms.blocks - one.blocks
             for one in rollout.standings
-            if one.counter and one.blocks < gate.terms.blocks
+            if one.counter and one.compares and one.blocks < gate.terms.blocks
         },
     }
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _STANDINGS: Final = """
-SELECT m.site, m.gateway, m.wave, m.counter, f.state, f.reason, m.before, m.back, b.state, b.reason
+SELECT m.site, m.gateway, m.wave, m.counter, f.state, f.reason, m.before, m.back, b.state, b.reason,
+    m.compares
 FROM members m
 LEFT JOIN directives f ON f.site = m.site AND f.gateway = m.gateway AND f.counter = m.counter
 LEFT JOIN directives b ON b.site = m.site AND b.gateway = m.gateway AND b.counter = m.back
@@ -86,8 +87,8 @@ def insert(
     )
     number = int(cursor.lastrowid or 0)
     db.executemany(
-        "INSERT INTO members VALUES (?, ?, ?, ?, ?, 0, 0)",
-        [(number, o.at.site, o.at.gateway, o.wave, o.before) for o in progress.members],
+        "INSERT INTO members VALUES (?, ?, ?, ?, ?, 0, 0, ?)",
+        [(number, o.at.site, o.at.gateway, o.wave, o.before, o.compares) for o in progress.members],
     )
     return Stored(number, sha256, frozen, now_ns, plan, progress)
 
@@ -157,9 +158,8 @@ def _point(
 
 def _standings(db: sqlite3.Connection, number: int) -> tuple[rules.Standing, ...]:
     found, blocks = [], sqlite_health.blocks(db, number)
-    for site, gateway, wave, counter, state, reason, before, back, back_state, why in db.execute(
-        _STANDINGS, (number,)
-    ):
+    for row in db.execute(_STANDINGS, (number,)):
+        site, gateway, wave, counter, state, reason, before, back, back_state, why, compares = row
         found.append(
             rules.Standing(
                 Gateway(site, gateway),
@@ -171,6 +171,7 @@ def _standings(db: sqlite3.Connection, number: int) -> tuple[rules.Standing, ...
                 back,
                 DeviceState(back_state or DeviceState.OFFERED),
                 blocks.get((site, gateway), 0),
+                bool(compares),
             )
         )
     return tuple(found)

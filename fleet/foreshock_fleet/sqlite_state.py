@@ -118,7 +118,7 @@ class SqliteState:
         """Begin a rollout to the gateways that the plan selects; an open one is superseded."""
         with self._transaction() as db:
             halts.need_running(db)
-            members = self._members(plan)
+            members = self._members(plan, sha256)
             for number in rollouts.numbers(db, rules.OPEN):
                 superseded = rules.Command.SUPERSEDE
                 self._obey(db, number, superseded, (actor, now_ns), "a newer rollout began")
@@ -132,7 +132,7 @@ class SqliteState:
         """Return what a rollout with this plan would begin with; nothing is stored."""
         return rules.begin(plan, self._members(plan))
 
-    def _members(self, plan: Plan) -> list[rules.Member]:
+    def _members(self, plan: Plan, sha256: str | None = None) -> list[rules.Member]:
         known_devices = self.devices()
         chosen = [one for one in known_devices if plan.matches({"site": one.at.site, **one.labels})]
         if not known_devices:
@@ -146,7 +146,7 @@ class SqliteState:
                 "`foreshock fleet devices` shows them"
             )
         known = {sha256 for (sha256,) in self._db.execute("SELECT sha256 FROM releases")}
-        return [_member(one, known) for one in chosen]
+        return [_member(one, known, sha256) for one in chosen]
 
     def command(
         self, number: int, command: rules.Command, actor: str, now_ns: int, reason: str = ""
@@ -342,10 +342,10 @@ class SqliteState:
         return newest(self._db, limit)
 
 
-def _member(device: Device, known: Container[str]) -> rules.Member:
+def _member(device: Device, known: Container[str], sha256: str | None) -> rules.Member:
     # A model that was never published here cannot be signed, so nobody can be taken back to it.
     before = device.last_good if device.last_good in known else None
-    return rules.Member(device.at, before)
+    return rules.Member(device.at, before, device.model not in {None, sha256})
 
 
 def _directive(row: Any) -> Directive:  # noqa: ANN401 - a row of _NEWEST_DIRECTIVES

@@ -208,6 +208,17 @@ def test_a_directive_carries_the_terms_of_the_trial_and_a_rollback_none(state: F
     assert {one.desired.model.sha256 for one in state.directives()} == {OLD}
 
 
+def test_who_has_nothing_to_compare_with_holds_nobody_up(state: FleetState) -> None:
+    state.note_report(ONE, Report(gateway=ONE.gateway, model=NEW), 3)
+    state.note_report(TWO, Report(gateway=TWO.gateway), 3)
+    begun = state.start_rollout(NEW, "ann", 4, Plan(health=GATE))
+    for one in begun.standings:
+        done = DeviceState.COMMITTED
+        told = Report(gateway=one.at.gateway, counter=one.counter, state=done, model=NEW)
+        state.note_report(one.at, told, 5)
+    assert state.need_rollout().state is RolloutState.COMPLETE
+
+
 def test_a_copy_of_a_block_changes_nothing(state: FleetState) -> None:
     for _ in range(3):
         assert not state.hear([(ONE, block(1))], 3)

@@ -7,7 +7,9 @@ durable before it is told; a directive that came to its end is never tried again
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from foreshock_agent.clock import PLAUSIBLE_NS
@@ -30,8 +32,7 @@ from foreshock_wire.messages import DeviceState
 from foreshock_wire.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from foreshock_agent.update.proving import Room
     from foreshock_agent.update.store import ModelStore
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from foreshock_wire.trials import LiveHealth
 
 log = logging.getLogger(__name__)
+
+
+SelfTest = Callable[[Path, Sequence[str], Limits, Callable[[], bool]], None]
+"""Called as `run_trial` is."""
 
 
 class InterruptedUpdateError(Exception):
@@ -72,6 +77,7 @@ class Host:
     `swap(model)` returns when the pipeline runs the model, and raises to keep the old one.
     `told()` is called after each durable transition. `interrupted()` says to leave. Without `room`
     there are no live windows (the agent does not run), and a model is committed after its test.
+    `self_test` is asked whether a model file may run here: by default in a child process.
     """
 
     now_ns: Callable[[], int]
@@ -80,6 +86,7 @@ class Host:
     interrupted: Callable[[], bool] = lambda: False
     ending: Callable[[], bool] = lambda: False
     room: Room | None = None
+    self_test: SelfTest = run_trial
 
 
 class Installer:
@@ -274,7 +281,7 @@ class Installer:
     def _test(self, desired: Desired) -> None:
         self._step(desired, DeviceState.SELF_TEST)
         path = self._store.path(desired.model.sha256)
-        run_trial(path, self._channels, self._limits, self._host.interrupted)
+        self._host.self_test(path, self._channels, self._limits, self._host.interrupted)
         if self._host.interrupted():
             raise InterruptedUpdateError
 

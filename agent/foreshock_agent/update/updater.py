@@ -21,6 +21,7 @@ from foreshock_agent.update.errors import NoSuchFileError, UntrustedError
 from foreshock_agent.update.fetch import Download, Pacing
 from foreshock_agent.update.installer import Host, Installer, InterruptedUpdateError
 from foreshock_agent.update.proving import Room
+from foreshock_agent.update.trial import run_trial
 from foreshock_wire import topics
 from foreshock_wire.errors import MessageError
 from foreshock_wire.messages import BlockRequest, Envelope, FileRequest, Report
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foreshock_agent.update.proving import Watch
+    from foreshock_agent.update.installer import SelfTest
     from foreshock_agent.update.store import ModelStore
     from foreshock_agent.update.trial import Limits
     from foreshock_agent.update.trust import Trust
@@ -100,6 +102,7 @@ class Updater:
         now_ns: Callable[[], int] = time.time_ns,
         version: str = "",
         session: str | None = None,
+        self_test: SelfTest = run_trial,
         accounts: Callable[[], dict[str, int]] = dict,
         watch: Callable[[Watch | None], None] | None = None,
         policy: Callable[[Model], AlarmPolicy] | None = None,
@@ -124,7 +127,9 @@ class Updater:
         self.refused_messages = 0
         self.moved_s = time.monotonic()
         room = Room(watch, policy, self._say_health, self._pause) if watch and policy else None
-        host = Host(now_ns, swap, self._tell, self._interrupted, self._stopping.is_set, room)
+        host = Host(
+            now_ns, swap, self._tell, self._interrupted, self._stopping.is_set, room, self_test
+        )
         self._installer = Installer(
             at,
             store,
