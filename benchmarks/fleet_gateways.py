@@ -24,7 +24,6 @@ from foreshock_agent.update.fetch import Pacing
 from foreshock_agent.update.store import ModelStore
 from foreshock_agent.update.trust import Trust
 from foreshock_agent.update.updater import Updater
-from foreshock_converter.sample import CHANNELS
 from foreshock_wire import topics
 from foreshock_wire.topics import Gateway
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 PER_CONNECTION: Final = 100
 SLOW_S: Final = 5.0
-NAMES: Final = [channel.id for channel in CHANNELS]
+CHANNELS_FILE: Final = "channels.json"
 
 
 def gateway(number: int) -> Gateway:
@@ -67,7 +66,7 @@ class Simulated:
             self.at,
             ModelStore(home / "models"),
             Trust(home / "metadata", folder / "fleet" / "root.json"),
-            channels=NAMES,
+            channels=json.loads((folder / CHANNELS_FILE).read_text()),
             publish=self._send,
             swap=lambda _: None,
             pacing=Pacing(first_s=5.0, longest_s=20.0),

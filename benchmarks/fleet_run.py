@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from benchmarks.fleet_gateways import gateway, kind
+from benchmarks.fleet_gateways import CHANNELS_FILE, gateway, kind
 from foreshock.brokers import MosquittoBroker
 from foreshock_agent.update.store import ModelStore
-from foreshock_converter.sample import tiny_model
+from foreshock_converter.sample import CHANNELS, tiny_model
 from foreshock_fleet.coordinator import repository_of
 from foreshock_fleet.events import RolloutState
 from foreshock_fleet.keys import KeyFolder
@@ -28,7 +29,6 @@ from foreshock_fleet.state import Release, now_ns, open_state
 if TYPE_CHECKING:
     import resource
     from collections.abc import Callable
-    from pathlib import Path
 
     from foreshock_fleet.state import Rollout
 
@@ -50,10 +50,10 @@ class Usage:
     cpu_s: float = 0.0
     max_rss_mib: float = 0.0
 
-    def add(self, used: resource.struct_rusage) -> None:
+    def add(self, used: resource.struct_rusage, peak_kib: int) -> None:
         """Count one process that has ended."""
         self.cpu_s += used.ru_utime + used.ru_stime
-        self.max_rss_mib = max(self.max_rss_mib, used.ru_maxrss / 1024)
+        self.max_rss_mib = max(self.max_rss_mib, peak_kib / 1024)
 
 
 @dataclass
@@ -75,6 +75,8 @@ class Run:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        names = [channel.id for channel in CHANNELS]
+        (self.folder / CHANNELS_FILE).write_text(json.dumps(names))
         self.before, self.after = (self._publish(tiny_model(seed=seed)) for seed in (1, 2))
         self._stack.enter_context(self.broker)
         self._stack.callback(self._end)
@@ -111,10 +113,12 @@ class Run:
 
     def _kill_coordinator(self) -> None:
         if self._coordinator is not None:
+            # What wait4 says of memory begins before exec: it is this process's own.
+            peak_kib = _peak_kib(self._coordinator.pid)
             self._coordinator.kill()
             _, code, used = os.wait4(self._coordinator.pid, 0)
             self._coordinator.returncode = code
-            self.used.add(used)
+            self.used.add(used, peak_kib)
             self._coordinator = None
 
     def start_gateways(self) -> None:
@@ -271,6 +275,11 @@ class Run:
 
 
 _ENDS: Final = {"committed", "rejected", "rolled_back"}
+
+
+def _peak_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def measure(folder: Path, gateways: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
