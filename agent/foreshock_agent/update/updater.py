@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from foreshock_agent.update.proving import Watch
     from foreshock_agent.update.installer import SelfTest
+    from foreshock_agent.update.proving import Watch
     from foreshock_agent.update.store import ModelStore
     from foreshock_agent.update.trial import Limits
     from foreshock_agent.update.trust import Trust
