@@ -37,7 +37,7 @@ kill_test: ## Kill, cut and freeze agent, ingest and brokers 20 times a test (AR
 kill-test: kill_test
 
 .PHONY: faults
-faults: ## The whole fault laboratory, about half an hour (ARGS='--kills 50 --seed 7')
+faults: ## The whole fault laboratory, half an hour and more (ARGS='--kills 50 --seed 7 --client paho')
 	@sh scripts/setup.sh dev
 	@$(BIN)/python -m pytest -n 2 --dist load tests/faults --kills 300 --cuts 1000 $(ARGS)
 
@@ -69,6 +69,12 @@ bench:
 arm64: ## Show that a model decides on arm64 as on x86_64, under qemu-user (ARGS=--json); minutes
 	@sh scripts/setup.sh dev
 	@$(BIN)/python scripts/arm64.py $(ARGS)
+
+.PHONY: gateway_test gateway-test
+gateway_test: ## Boot a Debian gateway: the unit's sandbox, reload and watchdog at work (as root); minutes
+	@sh scripts/setup.sh dev
+	@$(BIN)/python scripts/gateway.py $(ARGS)
+gateway-test: gateway_test
 
 .PHONY: build
 build: ## Build the wheel, and the image where a Docker engine answers

@@ -27,6 +27,7 @@ from foreshock_converter.sample import synthetic_windows, train
 from foreshock_converter.stress import STRESSES, generated, stressed
 from foreshock_wire.derived import Derived, Operation
 from foreshock_wire.model import OUTPUTS, Model
+from scripts.trees import SEARCHED, quiet, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,6 @@ LOCK = ROOT / "requirements" / "agent.txt"
 EMULATORS = ("qemu-aarch64", "qemu-aarch64-static")
 OLDEST_QEMU = 10  # 7.2 crashes while it imports onnxruntime, 10.0 does not
 SUITE = "bookworm"  # its Python is 3.11, the oldest that the product supports
-SEARCHED = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 PLAIN = 600  # ordinary windows; each is put under every stress
 
 
@@ -101,20 +101,6 @@ def make_tree() -> Path:
     )
     partial.rename(tree)
     return tree
-
-
-def quiet(*command: str) -> None:
-    """Run a command; what it says is told only when it fails."""
-    done = subprocess.run(
-        command,
-        env=os.environ | {"PATH": SEARCHED},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stdout[-2000:]}")
 
 
 def models() -> dict[str, Trained]:
@@ -183,11 +169,6 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
     with np.errstate(invalid="ignore"):
         off = np.abs(one.astype(np.float64) - other)
     return float(np.nan_to_num(off[~same], nan=np.inf, posinf=np.inf).max(initial=0.0))
-
-
-def say(text: str) -> None:
-    """Tell progress where it does not disturb the result."""
-    print(f"==> {text}", file=sys.stderr, flush=True)
 
 
 def main() -> int:

@@ -116,6 +116,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long and by which dice tests/faults/ disturb the processes."""
     group = parser.getgroup("faults")
     group.addoption("--kills", type=int, help="How often each test disturbs (default: as in CI).")
+    group.addoption(
+        "--client",
+        choices=["direct", "paho"],
+        default="direct",
+        help="The agents' client of the machines' broker (default: direct).",
+    )
     group.addoption("--cuts", type=int, default=40, help="Power cuts (default: 40).")
     group.addoption("--seed", type=int, default=20261123, help="The dice (default: 20261123).")
 

@@ -52,4 +52,5 @@ def lab(
 
     A parameter of the fixture is appended to the configuration of the machines' broker.
     """
-    return Lab(tmp_path, model_bytes, seed, say, getattr(request, "param", ""))
+    extra, client = getattr(request, "param", ""), request.config.getoption("--client")
+    return Lab(tmp_path, model_bytes, seed, say, broker_extra=extra, client=str(client))

@@ -91,13 +91,15 @@ class Lab:
         model: bytes,
         seed: int,
         say: Callable[[str], None],
+        *,
         broker_extra: str = "",
+        client: str = "direct",
     ) -> None:
         self.folder, self.model, self.seed = folder, model, seed
         self.dice = random.Random(seed)  # noqa: S311 - a test's dice
         self.tally = Tally()
         self._say = say
-        self._broker_extra = broker_extra
+        self._broker_extra, self._client = broker_extra, client
         self._stack = ExitStack()
         self._began_s = time.monotonic()
 
@@ -108,7 +110,8 @@ class Lab:
         self.cloud = enter(MosquittoBroker(self.folder / "cloud-broker"))
         self.cable = enter(Cable(self.local.port))
         self.uplink = enter(Cable(self.cloud.port))
-        self.agent = Agent(settings(self.folder / "gate-1", self.cable.port, self.uplink.port))
+        config = settings(self.folder / "gate-1", self.cable.port, self.uplink.port, self._client)
+        self.agent = Agent(config)
         self.agent.install(self.model)
         self._books, self._heard = Books(self.agent.settings.database), 0
         self.centre = Centre(self.folder, self.cloud)
@@ -303,13 +306,13 @@ def check_arrived(lab: Lab, others: Sequence[Message] = ()) -> None:
     assert lab.metered(STATE) == {1.0: len(counted)}
 
 
-def settings(folder: Path, local_port: int, cloud_port: int | None = None) -> Path:
+def settings(folder: Path, local_port: int, cloud_port: int, client: str) -> Path:
     """Write settings under which a dead connection is noticed within seconds."""
     return write_settings(
         folder,
         local_port=local_port,
         cloud_port=cloud_port,
-        local="keepalive_s = 2",
+        local=f'keepalive_s = 2\nclient = "{client}"',
         windows="lateness_s = 60",
         commit=f"interval_s = {COMMIT_S}\nmessages = 200",
         batch_records=1000,
