@@ -148,7 +148,16 @@ def _third(db: Database) -> None:
         table.reseal(db.conn)
 
 
-MIGRATIONS: Final[list[Callable[[Database], None]]] = [_first, _second, _third]
+PERIODS: Final = {"machine": str, "episode": int, "from_ns": int, "to_ns": int}
+
+
+def _fourth(db: Database) -> None:
+    """A full store knows what lies around alarms."""
+    db.table("periods").create(PERIODS, pk=("machine", "episode"))
+    db.table("periods").create_index(["to_ns", "from_ns"])
+
+
+MIGRATIONS: Final[list[Callable[[Database], None]]] = [_first, _second, _third, _fourth]
 """Migration i makes version i + 1; a released one is never changed."""
 
 

@@ -13,6 +13,7 @@ from foreshock_agent.asks import Ask
 from foreshock_agent.budget import DayBudget
 from foreshock_agent.clock import SystemClock, boot_id
 from foreshock_agent.health import Health, Vitals
+from foreshock_agent.keeper import Keeper
 from foreshock_agent.link import PahoLink, Will
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.outbox import Outbox
@@ -75,9 +76,11 @@ class Service:
         self._sources = Sources(settings.sources, settings.max_message_bytes)
         self._health = Health(settings.health, self._vitals())
         self._local = self._local_link()
+        self._keeper = Keeper(self._store, settings, self._clock)
         self._pipeline = Pipeline(
             settings=settings,
             store=self._store,
+            keeper=self._keeper,
             sources=self._sources,
             scorer=self._scorer,
             clock=self._clock,
@@ -327,6 +330,7 @@ class Service:
             "cloud_connected": float(self._cloud.connected) if self._cloud else 0.0,
             "has_model": float(self._scorer.model is not None),
             **self._budget.gauges(),
+            **self._keeper.gauges(),
             **self._reloader.gauges(),
         }
 
@@ -335,7 +339,7 @@ class Service:
             return stuck
         if not self._local.connected:
             return "the local broker does not answer"
-        return ""
+        return self._keeper.problem
 
     def _stuck(self) -> str:
         """Name the stages that have something to do and do not move; a silent plant is no fault.
