@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -175,11 +176,25 @@ def migrate(connection: sqlite3.Connection) -> None:
         )
     if version == len(MIGRATIONS):
         return
-    from sqlite_utils import Database  # noqa: PLC0415 - imports pandas where there is one
-
-    db = Database(connection)
+    db = _database(connection)
     for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
         step(db)
         connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
+
+
+def _database(connection: sqlite3.Connection) -> Database:
+    """Return the database as sqlite-utils sees it, without pandas.
+
+    It would import it where there is one: 70 MiB that the agent would hold from then on.
+    """
+    absent = "pandas" not in sys.modules
+    if absent:
+        sys.modules["pandas"] = None  # type: ignore[assignment] # makes its import fail
+    try:
+        from sqlite_utils import Database  # noqa: PLC0415 - only a new or an older file needs it
+    finally:
+        if absent:
+            del sys.modules["pandas"]
+    return Database(connection)
