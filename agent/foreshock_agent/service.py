@@ -226,6 +226,7 @@ class Service:
             accounts=self._store.accounts.snapshot,
             watch=self._watch,
             policy=lambda model: model_policy(self._settings.alarms, model),
+            history=settings.database,
             limits=Limits(
                 window_ms=settings.update.max_window_ms,
                 rss_bytes=settings.update.max_rss_mib << 20,
