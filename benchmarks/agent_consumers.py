@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -33,7 +32,7 @@ AT: Final = Gateway("works", "gate-1")
 START_TIMEOUT_S: Final = 60.0
 TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-ROOT: Final = Path(__file__).parent.parent
+PLAIN: Final = Path(__file__).parent / "peers" / "plain.py"
 
 SETTINGS: Final = """\
 site = "works"
@@ -124,10 +123,6 @@ class Consumer(ABC):
     def command(self) -> list[str]:
         """Return what starts it."""
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment in which it runs."""
-        return dict(os.environ)
-
     @abstractmethod
     def readings(self) -> int:
         """Return how many readings it has dealt with (by its own idea of that)."""
@@ -144,12 +139,7 @@ class Consumer(ABC):
         """Start it, and return at once."""
         with (self.folder / "log").open("ab") as log:
             self._child = subprocess.Popen(
-                self.command(),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=ROOT,
-                env=self.environment(),
+                self.command(), stdout=subprocess.PIPE, stderr=log, text=True
             )
 
     def kill(self) -> None:
@@ -272,21 +262,15 @@ class Agent(Consumer):
 class Script(Consumer):
     """A peer's script, which prints "READINGS SCORES" several times a second."""
 
-    def __init__(self, folder: Path, command: list[str], packages: Path | None = None) -> None:
+    def __init__(self, folder: Path, command: list[str]) -> None:
         super().__init__(folder)
         self._command = [*command, "--folder", str(folder)]
-        self._packages = packages
         self._readings = 0
         self._hears = threading.Event()
 
     def command(self) -> list[str]:
         """Return what was given, with its folder."""
         return self._command
-
-    def environment(self) -> dict[str, str]:
-        """Return ours, and the folder of packages that only it needs."""
-        added = {} if self._packages is None else {"PYTHONPATH": str(self._packages)}
-        return super().environment() | added
 
     def start(self) -> None:
         """Start it, and return when it speaks, which follows its subscription."""
@@ -310,26 +294,14 @@ class Script(Consumer):
         return self._readings
 
     def kept(self) -> Kept:
-        """Read its database, and ThingsBoard's beside it if there is one."""
+        """Read its database."""
         with closing(sqlite3.connect(self.folder / "plain.db")) as db:
             scores = frozenset(db.execute("SELECT machine, t FROM scores"))
-            found = db.execute("SELECT machine, channel, t FROM readings").fetchall()
-        found += _telemetry(self.folder / "storage" / "data.db")
-        return Kept(len(set(found)), len(found) - len(set(found)), scores)
-
-
-def _telemetry(path: Path) -> list[tuple[str, str, int]]:
-    """Return (machine, channel, ms) of each reading in a database of ThingsBoard Gateway."""
-    if not path.exists():
-        return []
-    with closing(sqlite3.connect(path)) as db:
-        messages = [json.loads(text) for (text,) in db.execute("SELECT message FROM messages")]
-    return [
-        (message["deviceName"], channel, entry["ts"])
-        for message in messages
-        for entry in message["telemetry"]
-        for channel in entry["values"]
-    ]
+            stored, distinct = db.execute(
+                "SELECT count(*), (SELECT count(*) FROM "
+                "(SELECT DISTINCT machine, channel, t FROM readings)) FROM readings"
+            ).fetchone()
+        return Kept(distinct, stored - distinct, scores)
 
 
 def _settings(folder: Path, port: int, extra: str) -> str:
