@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 import psutil
 
-from benchmarks.agent_consumers import PLAIN, Agent, Consumer, Script
+from benchmarks.agent_consumers import ROOT, Agent, Consumer, Script
 from benchmarks.agent_run import Run, killed, steady
 from benchmarks.agent_stream import Form, Frames, model, windows_due, write_frames
 from foreshock.brokers import MosquittoBroker
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 OURS: Final = "agent"
 BARE: Final = "bare_subscriber"
+THINGSBOARD, BYTEWAX = "thingsboard_gateway", "bytewax"
+FOREIGN: Final = (THINGSBOARD, BYTEWAX)
+FOREIGN_LOCK: Final = ROOT / "benchmarks" / "peers" / "requirements.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +52,6 @@ class Effort:
     peers: tuple[str, ...]
 
 
-QUICK: Final = Effort(
-    rounds=1,
-    machines=20,
-    single=30_000,
-    bulk=300_000,
-    limit_s=1.0,
-    killed=2_000,
-    peers=("plain_durable", "plain_volatile"),
-)
-FULL: Final = Effort(
-    rounds=5,
-    machines=50,
-    single=200_000,
-    bulk=4_000_000,
-    limit_s=10.0,
-    killed=20_000,
-    peers=("plain_durable", "plain_durable_wal", "plain_volatile", BARE),
-)
 KILLED_MACHINES: Final = 4
 SLOW: Final = {"plain_durable": 5}
 """Peers that get a stream shorter by this factor, of one machine, when they are killed."""
@@ -91,7 +78,13 @@ class Bench:
         folder = self.folder / f"{self._count}-{name}"
         if name == OURS:
             return Agent(folder, self.broker.port, self.model)
-        return Script(folder, [*PEERS[name](self.folder / "model.onnx"), *self._port])
+        command = [*PEERS[name](self.folder / "model.onnx"), *self._port]
+        return Script(folder, command, self.packages if name in FOREIGN else None)
+
+    @property
+    def packages(self) -> Path:
+        """Where the packages lie that only peers need."""
+        return self.folder / "packages"
 
     @property
     def _port(self) -> list[str]:
@@ -129,22 +122,49 @@ class Bench:
 
 
 def _plain(store: str) -> Callable[[Path], list[str]]:
-    return lambda model: [sys.executable, str(PLAIN), "--model", str(model), "--store", store]
+    return lambda model: _module("plain", "--model", str(model), "--store", store)
+
+
+def _module(name: str, *options: str) -> list[str]:
+    return [sys.executable, "-m", f"benchmarks.peers.{name}", *options]
 
 
 PEERS: Final[dict[str, Callable[[Path], list[str]]]] = {
     "plain_durable": _plain("sqlite"),
     "plain_durable_wal": _plain("wal"),
     "plain_volatile": _plain("none"),
-    BARE: lambda _model: [sys.executable, str(PLAIN.with_name("bare.py"))],
+    THINGSBOARD: _plain("thingsboard"),
+    BYTEWAX: lambda model: _module("stream_flow", "--model", str(model)),
+    BARE: lambda _model: _module("bare"),
 }
 """By name, the command that takes the stream; the last does nothing, and shows the broker's end."""
+
+
+QUICK: Final = Effort(
+    rounds=1,
+    machines=20,
+    single=30_000,
+    bulk=1_000_000,
+    limit_s=1.0,
+    killed=2_000,
+    peers=("plain_durable", "plain_volatile"),
+)
+FULL: Final = Effort(
+    rounds=5,
+    machines=50,
+    single=200_000,
+    bulk=4_000_000,
+    limit_s=10.0,
+    killed=20_000,
+    peers=tuple(PEERS),
+)
 
 
 def measure(bench: Bench) -> dict[str, object]:
     """Run everything; the result is what `--json` prints."""
     effort = bench.effort
-    rounds: dict[str, list[Run]] = {name: [] for name in (OURS, *effort.peers)}
+    peers = [name for name in effort.peers if name not in FOREIGN or _installed(bench.packages)]
+    rounds: dict[str, list[Run]] = {name: [] for name in (OURS, *peers)}
     for _ in range(effort.rounds):
         for name, runs in rounds.items():
             runs.append(bench.steady(name, Form.SINGLE))
@@ -168,7 +188,21 @@ def measure(bench: Bench) -> dict[str, object]:
         "batched": {str(form): _told(run) for form, run in bulk.items()},
         "ratios": ratios,
         "after_a_kill": lost,
+        "left_out": sorted(set(PEERS) - set(peers)),
     }
+
+
+@cache
+def _installed(packages: Path) -> bool:
+    """Install what only peers need; say what is left out where that cannot be."""
+    options = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--quiet"]
+    command = ["pip", "install", *options, "--target", str(packages), "-r", str(FOREIGN_LOCK)]
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", *command], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        _say(f"left out: {', '.join(FOREIGN)} ({done.stderr.strip().splitlines()[-1]})")
+    return not done.returncode
 
 
 def _bulk(bench: Bench, form: Form) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -32,7 +33,7 @@ AT: Final = Gateway("works", "gate-1")
 START_TIMEOUT_S: Final = 60.0
 TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-PLAIN: Final = Path(__file__).parent / "peers" / "plain.py"
+ROOT: Final = Path(__file__).parent.parent
 
 SETTINGS: Final = """\
 site = "works"
@@ -123,6 +124,10 @@ class Consumer(ABC):
     def command(self) -> list[str]:
         """Return what starts it."""
 
+    def environment(self) -> dict[str, str]:
+        """Return the environment in which it runs."""
+        return dict(os.environ)
+
     @abstractmethod
     def readings(self) -> int:
         """Return how many readings it has dealt with (by its own idea of that)."""
@@ -139,7 +144,12 @@ class Consumer(ABC):
         """Start it, and return at once."""
         with (self.folder / "log").open("ab") as log:
             self._child = subprocess.Popen(
-                self.command(), stdout=subprocess.PIPE, stderr=log, text=True
+                self.command(),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=ROOT,
+                env=self.environment(),
             )
 
     def kill(self) -> None:
@@ -262,15 +272,21 @@ class Agent(Consumer):
 class Script(Consumer):
     """A peer's script, which prints "READINGS SCORES" several times a second."""
 
-    def __init__(self, folder: Path, command: list[str]) -> None:
+    def __init__(self, folder: Path, command: list[str], packages: Path | None = None) -> None:
         super().__init__(folder)
         self._command = [*command, "--folder", str(folder)]
+        self._packages = packages
         self._readings = 0
         self._hears = threading.Event()
 
     def command(self) -> list[str]:
         """Return what was given, with its folder."""
         return self._command
+
+    def environment(self) -> dict[str, str]:
+        """Return ours, and the folder of packages that only it needs."""
+        added = {} if self._packages is None else {"PYTHONPATH": str(self._packages)}
+        return super().environment() | added
 
     def start(self) -> None:
         """Start it, and return when it speaks, which follows its subscription."""
@@ -294,14 +310,26 @@ class Script(Consumer):
         return self._readings
 
     def kept(self) -> Kept:
-        """Read its database."""
+        """Read its database, and ThingsBoard's beside it if there is one."""
         with closing(sqlite3.connect(self.folder / "plain.db")) as db:
             scores = frozenset(db.execute("SELECT machine, t FROM scores"))
-            stored, distinct = db.execute(
-                "SELECT count(*), (SELECT count(*) FROM "
-                "(SELECT DISTINCT machine, channel, t FROM readings)) FROM readings"
-            ).fetchone()
-        return Kept(distinct, stored - distinct, scores)
+            found = db.execute("SELECT machine, channel, t FROM readings").fetchall()
+        found += _telemetry(self.folder / "storage" / "data.db")
+        return Kept(len(set(found)), len(found) - len(set(found)), scores)
+
+
+def _telemetry(path: Path) -> list[tuple[str, str, int]]:
+    """Return (machine, channel, ms) of each reading in a database of ThingsBoard Gateway."""
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(path)) as db:
+        messages = [json.loads(text) for (text,) in db.execute("SELECT message FROM messages")]
+    return [
+        (message["deviceName"], channel, entry["ts"])
+        for message in messages
+        for entry in message["telemetry"]
+        for channel in entry["values"]
+    ]
 
 
 def _settings(folder: Path, port: int, extra: str) -> str:

@@ -71,6 +71,7 @@ class Flow:
         """
         moved_s, before, readings = time.monotonic(), 0, 0
         end_s = math.inf
+        yield self._look(0)
         while readings < goal and time.monotonic() < end_s:
             time.sleep(LOOK_S)
             self._consumer.check()
@@ -83,10 +84,12 @@ class Flow:
                 before, moved_s = readings, now_s
             elif now_s - moved_s > STALLED_S:
                 raise TimeoutError(f"{self._consumer.folder.name} stands still at {readings}")
-            feeder_s = Usage.of(self._feeder.pid).cpu_s if self._feeder.running else 0.0
-            broker_s = Usage.of(self._broker_pid).cpu_s
-            usage = Usage.of(self._consumer.pid)
-            yield Look(now_s, readings, usage, broker_s, feeder_s)
+            yield self._look(readings)
+
+    def _look(self, readings: int) -> Look:
+        feeder_s = Usage.of(self._feeder.pid).cpu_s if self._feeder.running else 0.0
+        broker_s = Usage.of(self._broker_pid).cpu_s
+        return Look(time.monotonic(), readings, Usage.of(self._consumer.pid), broker_s, feeder_s)
 
 
 def steady(consumer: Consumer, port: int, broker_pid: int, frames: Frames, limit_s: float) -> Run:
@@ -99,7 +102,8 @@ def steady(consumer: Consumer, port: int, broker_pid: int, frames: Frames, limit
 
 def _figures(looks: list[Look]) -> Run:
     last = looks[-1]
-    first = next(look for look in looks if look.readings >= WARM_UP * last.readings)
+    warm = (look for look in looks if WARM_UP * last.readings <= look.readings < last.readings)
+    first = next(warm, looks[0])
     fed = [look for look in looks if look.feeder_cpu_s and look.at_s >= first.at_s] or [first]
     count, seconds = last.readings - first.readings, last.at_s - first.at_s
     cpu_s = max(last.usage.cpu_s - first.usage.cpu_s, 1 / TICKS_A_SECOND)

@@ -7,6 +7,7 @@ on data that the row's figures come from, by anyone who made the row.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,14 +18,13 @@ from foreshock_trainer.affiliation import affiliation, spans_of
 from foreshock_trainer.baselines import single_threshold
 from foreshock_trainer.calibrate import best_threshold
 from foreshock_trainer.datasets.ai4i2020 import read_table
-from foreshock_trainer.datasets.azure_pdm import read_days
 from foreshock_trainer.datasets.gearbox import LOADS, read_windows
 from foreshock_trainer.datasets.skab import FLOW, read_records
-from foreshock_trainer.evaluate import HOURS_PER_MONTH, numbers, window_figures
-from foreshock_trainer.leaks import Claim, Side, refuse_leaks
+from foreshock_trainer.evaluate import numbers, window_figures
 from foreshock_wire.spec import Channel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -45,8 +45,6 @@ GEAR_LENGTH: Final = 512
 HEALTHY_ROWS: Final = 400
 """What each SKAB file is compared with: its own beginning, as on the leaderboard."""
 SMOOTHING: Final = 60
-TELEMETRY_COLUMNS: Final = 12
-"""Azure's columns that come from sensors; those of errors and maintenance follow."""
 ALLOWED: Final = 0.12
 """Share of the anomaly-free record that may alarm; the limit follows from it alone."""
 
@@ -104,9 +102,9 @@ def _one_split(features: Floats, label: Bool, seed: int) -> WindowFigures:
     margin = np.zeros(len(y))
     for fold in range(FOLDS - 1):
         held = inner == fold
-        margin[held] = _margin(_booster(x[~held], y[~held], seed, exact=True), x[held])
+        margin[held] = raw_scores(booster(x[~held], y[~held], seed, exact=True), x[held])
     limit = best_threshold(margin, y, 1.0)
-    score = _margin(_booster(x, y, seed, exact=True), features[test])
+    score = raw_scores(booster(x, y, seed, exact=True), features[test])
     return window_figures(label[test], score, score >= limit)
 
 
@@ -136,8 +134,8 @@ def skab_rows(root: Path, *, quick: bool) -> list[Row]:
         score = np.concatenate([_drop(values) for values, _ in some])
         seen = window_figures(label, score, score >= limit)
         near = affiliation(spans_of(score >= limit), spans_of(label), 0, len(label))
-        figures = _figures(seen) | {f"affiliation_{k}": v for k, v in asdict(near).items()}
-        rows.append(Row(f"SKAB valve1, {name}", protocol, tries, 1, *_parted(figures)))
+        figures = figures_of(seen) | {f"affiliation_{k}": v for k, v in asdict(near).items()}
+        rows.append(Row(f"SKAB valve1, {name}", protocol, tries, 1, *parted(figures)))
     return rows
 
 
@@ -169,8 +167,8 @@ def gearbox_rows(root: Path, *, quick: bool) -> list[Row]:
             f"leave one load out: {held} % load is judged; windows of {GEAR_LENGTH} samples that "
             "do not overlap; the threshold is a probability of one half"
         )
-        figures = _figures(seen)
-        told, idle = _parted(figures)
+        figures = figures_of(seen)
+        told, idle = parted(figures)
         rows.append(Row(f"gearbox, load {held} %", protocol, 2, 1, told, idle | single))
     return rows
 
@@ -178,66 +176,10 @@ def gearbox_rows(root: Path, *, quick: bool) -> list[Row]:
 def _judged(
     features: Floats, label: Bool, train: Bool, test: Bool
 ) -> tuple[WindowFigures, dict[str, float]]:
-    booster = _booster(features[train], label[train], 0)
-    score = _margin(booster, features[test])
+    score = raw_scores(booster(features[train], label[train], 0), features[test])
     rule = single_threshold(features[train], label[train], 0.05)
     single = {} if rule is None else {"single_f1": rule.figures(features[test], label[test]).f1}
     return window_figures(label[test], score, score >= 0), single
-
-
-def azure_rows(root: Path, *, quick: bool) -> list[Row]:
-    """Return Azure by machine: within 24 h from several sources, and 24 to 72 h ahead."""
-    days = read_days(root)
-    previous = _yesterday(days.machine, days.telemetry)
-    telemetry = np.column_stack([days.telemetry, previous, days.telemetry - previous])
-    errors = np.column_stack([telemetry, days.errors])
-    every = np.column_stack([errors, days.since_h])
-    soon, later = days.lead_h <= 24, (days.lead_h > 24) & (days.lead_h <= 72)  # noqa: PLR2004
-    asked = [
-        ("telemetry, <= 24 h", telemetry, soon),
-        ("+ error logs, <= 24 h", errors, soon),
-        ("+ error logs + maintenance, <= 24 h", every, soon),
-        ("everything, 24 to 72 h (sensors and logs say nothing before 48 h)", every, later),
-    ]
-    rows = []
-    for name, features, label in asked[1:2] if quick else asked:
-        seen, alarms = _by_machine(
-            features[days.known], label[days.known], days.machine[days.known]
-        )
-        months = int(np.count_nonzero(days.known)) * 24 / HOURS_PER_MONTH
-        figures = _figures(seen) | {"false_alarms_per_machine_month": alarms / months}
-        protocol = (
-            f"{FOLDS} folds by machine, one decision a day; each fold's threshold from the "
-            "machines of the next fold, best F1 under 5 % false positives"
-        )
-        rows.append(Row(f"Azure, {name}", protocol, 4, 1, *_parted(figures)))
-    return rows
-
-
-def _by_machine(features: Floats, label: Bool, machine: Ints) -> tuple[WindowFigures, int]:
-    fold_of = np.random.default_rng(0).permutation(int(machine.max()) + 1) % FOLDS
-    fold = fold_of[machine]
-    alarm, score = np.zeros(len(label), np.bool_), np.zeros(len(label))
-    names = [f"column {i}" for i in range(features.shape[1])]
-    for held in range(FOLDS):
-        test, valid = fold == held, fold == (held + 1) % FOLDS
-        train = ~test & ~valid
-        known, asked = (Side(features[s], label[s], machine[s]) for s in (train | valid, test))
-        # The log of errors does name a failure a day ahead: vouched for, as a user must.
-        refuse_leaks(known, asked, Claim(names, vouched=names[TELEMETRY_COLUMNS:]))
-        booster = _booster(features[train], label[train], 0)
-        limit = best_threshold(_margin(booster, features[valid]), label[valid], 0.05)
-        margin = _margin(booster, features[test])
-        alarm[test], score[test] = margin >= limit, margin - limit
-    return window_figures(label, score, alarm), int(np.count_nonzero(alarm & ~label))
-
-
-def _yesterday(machine: Ints, values: Floats) -> Floats:
-    """Return the row before, of the same machine (rows stand by machine and day), or NaN."""
-    before = np.full_like(values, np.nan)
-    same = machine[1:] == machine[:-1]
-    before[1:][same] = values[:-1][same]
-    return before
 
 
 def _folds(label: Bool, count: int, chance: np.random.Generator) -> Ints:
@@ -249,7 +191,16 @@ def _folds(label: Bool, count: int, chance: np.random.Generator) -> Ints:
     return fold
 
 
-def _booster(features: Floats, label: Bool, seed: int, *, exact: bool = False) -> xgb.Booster:
+def booster(
+    features: Floats,
+    label: Bool,
+    seed: int,
+    *,
+    exact: bool = False,
+    rounds: int = ROUNDS,
+    more: Mapping[str, float] = MappingProxyType({}),
+) -> xgb.Booster:
+    """Train a small XGBoost classifier on rows float[N, F] with labels bool[N]."""
     parameters = {
         "objective": "binary:logistic",
         "tree_method": "exact" if exact else "hist",
@@ -260,19 +211,21 @@ def _booster(features: Floats, label: Bool, seed: int, *, exact: bool = False) -
         "seed": seed,
         "nthread": 1,
     }
-    return xgb.train(parameters, xgb.DMatrix(features, label, nthread=1), ROUNDS)
+    return xgb.train(parameters | dict(more), xgb.DMatrix(features, label, nthread=1), rounds)
 
 
-def _margin(booster: xgb.Booster, features: Floats) -> Floats:
-    margin: Floats = booster.predict(xgb.DMatrix(features, nthread=1), output_margin=True)
+def raw_scores(trained: xgb.Booster, features: Floats) -> Floats:
+    """Return the margins float[N] of rows float[N, F]."""
+    margin: Floats = trained.predict(xgb.DMatrix(features, nthread=1), output_margin=True)
     return margin
 
 
-def _figures(seen: WindowFigures) -> dict[str, float]:
+def figures_of(seen: WindowFigures) -> dict[str, float]:
+    """Return the figures that rows tell, by name."""
     return {name: value for name, value in numbers(asdict(seen)).items() if name in TOLD}
 
 
-def _parted(figures: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+def parted(figures: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """Return the figures, and those of idle answers."""
     idle = ("always_no_accuracy", "always_yes_f1", "random_f1")
     return (

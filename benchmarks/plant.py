@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import click
 import numpy as np
 
-from benchmarks.plant_observer import observe
+from benchmarks.plant_observer import observe_all
 from benchmarks.plant_windows import STATISTICS, Floats, Machines, Windows, labelled, simulate_many
-from foreshock_plant.parameters import CHANNELS, CLASSES, MODES, SUDDEN, digest
+from foreshock_plant.parameters import CHANNELS, MODES, SUDDEN, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,11 +135,7 @@ def learned(model: Classifier, train: Windows, validation: Windows, test: Window
 
 def perfect_observer(machines: Machines, windows: Windows, particles: int, seed: int) -> Bools:
     """Decide by the particle filter, its cut chosen in hindsight."""
-    said = np.empty((len(machines.lives), len(machines.lives[0].load)))
-    for name in CLASSES:
-        own = [i for i, life in enumerate(machines.lives) if life.cls.name == name]
-        lives = [machines.lives[i] for i in own]
-        said[own] = observe(lives, machines.true[own], particles=particles, seed=seed)
+    said = observe_all(machines, particles=particles, seed=seed)[0]
     score = said[windows.machine, windows.end]
     _, cut = best_cut(score, windows.label)
     alarms: Bools = score >= cut

@@ -16,11 +16,13 @@ from scipy.special import gammaincc, ndtr, ndtri
 
 from benchmarks.plant_windows import HORIZON, STRIDE
 from foreshock_plant.machine import Life, clip_load, persistence, planned_load
-from foreshock_plant.parameters import CHANNELS, MODES, PROCESS, STEP_H, FailureMode
+from foreshock_plant.parameters import CHANNELS, CLASSES, MODES, PROCESS, STEP_H, FailureMode
 from foreshock_plant.physics import from_units, levels, wear_rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from benchmarks.plant_windows import Machines
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -44,22 +46,52 @@ _NOISE_VARIANCE: Final = np.square(np.array(PROCESS.noise))
 _PERSISTENCE: Final = persistence(PROCESS.offset_memory_h)
 
 
-def observe(lives: Sequence[Life], true: Floats, *, particles: int, seed: int) -> Floats:
-    """Return P(fails within 48 h) before each step, for lives of one class.
+def observe(
+    lives: Sequence[Life],
+    true: Floats,
+    *,
+    particles: int,
+    seed: int,
+    horizons: tuple[int, ...] = (HORIZON,),
+) -> Floats:
+    """Return P(fails within each horizon) before each step, for lives of one class.
 
-    `true` float64[N, K, 5], NaN where nothing came; the result is float64[N, K], NaN where no
-    window ends.
+    `true` float64[N, K, 5], NaN where nothing came; `horizons` in steps; the result is
+    float64[H, N, K], NaN where no window ends.
     """
-    filter_ = _Filter(lives, particles, np.random.default_rng(seed))
+    filter_ = _Filter(lives, particles, np.random.default_rng(seed), horizons)
     gaussian = np.moveaxis(from_units(np.moveaxis(true, 2, 0)), 0, 2)
     return filter_.run(gaussian)
+
+
+def observe_all(
+    machines: Machines, *, particles: int, seed: int, horizons: tuple[int, ...] = (HORIZON,)
+) -> Floats:
+    """Return what `observe` says of machines of any class, float64[H, N, K]."""
+    said = np.empty((len(horizons), *machines.true.shape[:2]))
+    for name in CLASSES:
+        own = [i for i, life in enumerate(machines.lives) if life.cls.name == name]
+        said[:, own] = observe(
+            [machines.lives[i] for i in own],
+            machines.true[own],
+            particles=particles,
+            seed=seed,
+            horizons=horizons,
+        )
+    return said
 
 
 class _Filter:
     """Arrays are [N machines, P particles], with modes or channels in front."""
 
-    def __init__(self, lives: Sequence[Life], particles: int, rng: np.random.Generator) -> None:
-        self.lives, self.cls, self.rng = lives, lives[0].cls, rng
+    def __init__(
+        self,
+        lives: Sequence[Life],
+        particles: int,
+        rng: np.random.Generator,
+        horizons: tuple[int, ...],
+    ) -> None:
+        self.lives, self.cls, self.rng, self.horizons = lives, lives[0].cls, rng, horizons
         self.shape = (len(lives), particles)
         self.load = np.stack([life.load for life in lives])
         self.ambient = np.stack([life.ambient for life in lives])
@@ -74,10 +106,10 @@ class _Filter:
     def run(self, gaussian: Floats) -> Floats:
         """Walk through all steps."""
         steps = self.load.shape[1]
-        said = np.full((len(self.lives), steps), np.nan)
+        said = np.full((len(self.horizons), len(self.lives), steps), np.nan)
         for k in range(steps):
             if k % STRIDE == 0:
-                said[:, k] = self._predict(k)
+                said[:, :, k] = [self._predict(k, horizon) for horizon in self.horizons]
             if k % REFRESH == 0:
                 self._refresh()
             self._wear(k)
@@ -191,10 +223,10 @@ class _Filter:
         for state in (self.wear, self.onset, self.peak, self.state, self.mean):
             state[:, n, to] = state[:, n, source]
 
-    def _predict(self, k: int) -> Floats:
-        hours = self._future_rates(k)
+    def _predict(self, k: int, horizon: int) -> Floats:
+        hours = self._future_rates(k, horizon)
         weight = self._weights()
-        survive = np.full(self.shape, np.exp(-HORIZON * STEP_H / PROCESS.sudden_mean_h))
+        survive = np.full(self.shape, np.exp(-horizon * STEP_H / PROCESS.sudden_mean_h))
         future = np.arange(self.shape[1]) % FUTURES
         for m, mode in enumerate(_MODES):
             progress = self.wear[m] - self.onset[m]
@@ -206,16 +238,16 @@ class _Filter:
             survive *= 1.0 - gammaincc(hours[m][:, future] / mode.jump_h, left / mode.jump_h)
         return np.asarray(1.0 - (weight * survive).sum(axis=1))
 
-    def _future_rates(self, k: int) -> Floats:
+    def _future_rates(self, k: int, horizon: int) -> Floats:
         """Return effective hours over the horizon on sampled load paths, float64[M, N, FUTURES]."""
-        step = np.arange(k, k + HORIZON)
+        step = np.arange(k, k + horizon)
         phi = persistence(PROCESS.load_memory_h)
         now = max(k - 1, 0)
         noise = self.load[:, now] - planned_load(self.cls, np.array([now]))
         state = np.repeat(noise[:, None], FUTURES, axis=1)
         shock = PROCESS.load_noise * np.sqrt(1 - phi**2)
-        paths = np.empty((*state.shape, HORIZON))
-        for h in range(HORIZON):
+        paths = np.empty((*state.shape, horizon))
+        for h in range(horizon):
             state = phi * state + shock * self.rng.standard_normal(state.shape)
             paths[..., h] = state
         load = clip_load(planned_load(self.cls, step) + paths)

@@ -8,10 +8,11 @@ The law, for messages and for readings:
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class Accounts:
@@ -20,10 +21,11 @@ class Accounts:
     def __init__(self, saved: Mapping[str, int] | None = None) -> None:
         self._values = dict(saved or {})
         self._changed: set[str] = set()
+        self._muted = False
 
     def add(self, name: str, count: int = 1) -> None:
         """Count."""
-        if count:
+        if count and not self._muted:
             self._values[name] = self._values.get(name, 0) + count
             self._changed.add(name)
 
@@ -35,6 +37,19 @@ class Accounts:
         found = [(name, self._values[name]) for name in sorted(self._changed)]
         self._changed.clear()
         return found
+
+    def touch(self) -> None:
+        """Let all counters count as changed: what was saved last is not there any more."""
+        self._changed.update(self._values)
+
+    @contextmanager
+    def muted(self, counted_before: bool) -> Iterator[None]:  # noqa: FBT001 - says it by itself
+        """Count nothing if what happens inside was counted before."""
+        self._muted = counted_before
+        try:
+            yield
+        finally:
+            self._muted = False
 
     def snapshot(self) -> dict[str, int]:
         """Return all counters."""

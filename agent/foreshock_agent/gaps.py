@@ -36,8 +36,21 @@ class Tombstone(NamedTuple):
 
 
 def add(db: sqlite3.Connection, tombstone: Tombstone) -> None:
-    """Write a tombstone into the open transaction; no other may hold any of its seqs."""
-    TOMBSTONES.put(db, [tuple(tombstone)])
+    """Write a tombstone into the open transaction; no other may hold any of its seqs.
+
+    It is made one with those of the same reason that touch it: the lake hears of a long loss once.
+    """
+    stream, epoch_n, first, last, reason = tombstone
+    key = (stream, epoch_n, reason)
+    where = "WHERE stream = ? AND epoch = ? AND reason = ? AND {} = ?"
+    for column, seq in (("last_seq", first - 1), ("first_seq", last + 1)):
+        for one in _intact(db, where.format(column), (*key, seq)):
+            first, last = min(first, one.first_seq), max(last, one.last_seq)
+            db.execute(
+                "DELETE FROM tombstones WHERE stream = ? AND epoch = ? AND first_seq = ?",
+                (stream, epoch_n, one.first_seq),
+            )
+    TOMBSTONES.put(db, [(stream, epoch_n, first, last, reason)])
 
 
 def after(db: sqlite3.Connection, stream: Stream, epoch_n: int, mark: int) -> Tombstone | None:

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ITEMS: Final = 20_000
-BYTES: Final = 16 << 20
+ITEMS: Final = 4_000
+BYTES: Final = 1 << 20
 """What may wait; beyond it `post` blocks, which holds the broker's socket back."""
 
-BATCH_ITEMS: Final = 2_000
-BATCH_BYTES: Final = 1 << 20
+BATCH_ITEMS: Final = 1_000
+BATCH_BYTES: Final = 128 << 10
 """What one `take` hands over: enough to share the cost of a step, little enough to stay quick."""
 
 

@@ -22,7 +22,8 @@ from foreshock_wire.batch import FLAG_FUTURE, FLAG_LATE
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from foreshock_agent.store import Snapshot, Store
+    from foreshock_agent.records import Snapshot
+    from foreshock_agent.store import Store
     from foreshock_agent.tracks import Tracks
     from foreshock_rules.windows import WindowSpec
     from foreshock_wire.batch import Readings
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 SNAPSHOT_ROWS: Final = 50_000
 SNAPSHOT_CHUNKS: Final = 500
 """What a restart replays at most, in readings and in chunks (more where a snapshot is large)."""
+
+SOON_CHUNKS: Final = 50
+"""Chunks between two snapshots at least, however much a full store is in need of one."""
 
 RECENT_KEYS: Final = 200_000
 """Most readings that are remembered for copies; older ones are looked up in their chunks."""
@@ -203,6 +207,11 @@ class Machines:
         chunks = max(SNAPSHOT_CHUNKS, self._rings.size_bytes // 4096)
         rows = max(SNAPSHOT_ROWS, self._rings.size_bytes // 16)
         return self._snapshot_due or self._rows_since >= rows or self._chunks_since >= chunks
+
+    def save_soon(self) -> bool:
+        """Say whether the next `flush` writes a snapshot; what it holds may be deleted then."""
+        self._snapshot_due = self._snapshot_due or self._chunks_since >= SOON_CHUNKS
+        return self._snapshot_due
 
     def save(self) -> None:
         """Write a snapshot of the machines that changed since the last one."""

@@ -15,6 +15,7 @@ from foreshock_agent.damage import StoreDamagedError, UnreadableError, corruptio
 from foreshock_agent.database import connect
 from foreshock_agent.seals import CURSORS, EPOCHS
 from foreshock_agent.streams import numbered, pieces, whole
+from foreshock_agent.worth import REACH_UPLOADS
 from foreshock_wire.batch import Readings, Scores, decode, joined
 from foreshock_wire.messages import Gap, RecordBatch, UpRecord
 from foreshock_wire.topics import Stream
@@ -71,20 +72,24 @@ class Outbox:
 
         `after` gives, by epoch, the seq up to which the uplink knows the lake's answer; the stored
         cursor counts where it is higher, but not for epochs that are sent `again`: of these the
-        lake has lost what it had acknowledged.
+        lake has lost what it had acknowledged. Nothing goes up that lies beyond the
+        reach of the stored cursors, where the store may drop (`worth.reach_of`): None as well.
 
         Raises:
             UnreadableError: what comes next is damaged or gone.
             StoreDamagedError: the database is.
         """
         with corruption_told(), snapshot(self._db):
+            reach = REACH_UPLOADS * limit
             for waiting in _waiting(self._db, stream):
                 mark = after.get(waiting.epoch, 0)
                 if waiting.epoch in again and mark < waiting.acked:
                     return self._once_more(waiting, mark, limit)
                 mark = max(waiting.acked, mark)
                 if mark < waiting.last_seq:
-                    return self._after(waiting, mark, limit)
+                    room = waiting.acked + reach - mark
+                    return self._after(waiting, mark, min(limit, room)) if room > 0 else None
+                reach -= waiting.last_seq - waiting.acked
         return None
 
     def _after(self, waiting: Waiting, mark: int, limit: int) -> Parcel:

@@ -22,8 +22,8 @@ from foreshock_agent.judge import Judge
 from foreshock_agent.link import Delivery
 from foreshock_agent.machines import Machines
 from foreshock_agent.reception import Reception
+from foreshock_agent.records import ScoreRow
 from foreshock_agent.scoring import RULE, SECOND_NS
-from foreshock_agent.store import ScoreRow
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmCommand
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from foreshock_agent.clock import Clock
+    from foreshock_agent.keeper import Keeper
     from foreshock_agent.scoring import Due, Score, Scorer
     from foreshock_agent.settings import Settings
     from foreshock_agent.sources import Sources
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 TRIM_EVERY_S: Final = 60.0
 OFFER_S: Final = 0.05
+HOUR_NS: Final = 3600 * SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class Pipeline:
         *,
         settings: Settings,
         store: Store,
+        keeper: Keeper,
         sources: Sources,
         scorer: Scorer,
         clock: Clock,
@@ -137,6 +140,7 @@ class Pipeline:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._keeper = keeper
         self._scorer = scorer
         self._clock = clock
         self._outside = outside
@@ -267,7 +271,7 @@ class Pipeline:
         if (watch := self.watch) is not None:
             watch.scored(scores, 1e6 * (time.perf_counter() - began_s) / len(due))
         now_ns = self._clock.now_ns()
-        self._store.add_scores(_row(score, now_ns) for score in scores)
+        self._store.add_scores([_row(score, now_ns) for score in scores])
         for score in scores:
             self._announce(self._judge.judge(score))
             self._outgoing.append(self._score_message(score))
@@ -288,16 +292,22 @@ class Pipeline:
         if alarm is None:
             return
         self._store.add_record(Stream.ALARMS, alarm.model_dump_json())
+        around_ns = round(self._settings.retention.around_alarms_h * HOUR_NS)
+        span = (max(0, alarm.time_ns - around_ns), alarm.time_ns + around_ns)
+        self._store.protect(alarm.machine, alarm.episode, *span)
         topic = topics.alarm(self._settings.at, alarm.machine)
         self._outgoing.append(Outgoing(topic, alarm.to_bytes(), retain=True))
         self._urgent = True
 
     def _change(self, request: SwapModel | UseSettings) -> None:
-        """Change between two windows; another shape of window is rebuilt from the store."""
-        if not request.claim():
-            return
+        """Change between two windows; another shape of window is rebuilt from the store.
+
+        While the disk holds a commit back there is nothing to rebuild from: the asker asks again.
+        """
         self._score_due()
         self._commit()
+        if self._keeper.holds_back or not request.claim():
+            return
         match request:
             case SwapModel():
                 self._scorer.model = request.model
@@ -305,6 +315,7 @@ class Pipeline:
                 self._settings = request.settings
                 self._scorer.use(request.settings)
                 self._reception.use(request.sources, request.settings.max_ahead_s)
+                self._keeper.use(request.settings)
         if self._scorer.window_spec != self._machines.spec:
             self._machines.use(self._scorer.window_spec)
         request.done.set()
@@ -321,35 +332,43 @@ class Pipeline:
     def _must_commit(self) -> bool:
         waited_s = self._clock.monotonic_s() - self._last_commit_s
         full = len(self._unacked) >= self._settings.commit.messages
+        full = full and not self._keeper.holds_back
         return self._dirty and (
             self._urgent or full or waited_s >= self._settings.commit.interval_s
         )
 
     def _commit(self) -> None:
-        """Make everything so far durable; only then tell anyone."""
+        """Make everything so far durable; only then tell anyone, unless it is an alarm.
+
+        What the disk keeps from being durable is not acknowledged before it was given up.
+        """
         self._machines.flush()
         self._judge.save()
         received = self._store.accounts["messages.received"]
         self._store.save_intake(*self._identity.take_fresh(received))
-        self._trim()
-        self._store.commit()
-        self._machines.forget()
-        self._outside.ack(self._unacked)
+        self._make_room()
+        if self._keeper.commit(held_bytes=sum(map(_size, self._unacked))):
+            self._machines.forget()
+            self._outside.ack(self._unacked)
+            self._unacked, self._dirty = [], False
         for outgoing in self._outgoing:
             self._outside.publish(outgoing)
-        self._unacked, self._outgoing = [], []
-        self._dirty = self._urgent = False
+        self._outgoing, self._urgent = [], False
         self._last_commit_s = self._clock.monotonic_s()
         self._outside.committed()
 
-    def _trim(self) -> None:
-        """Delete what nobody needs, a bounded part at each call."""
-        now_s = self._clock.monotonic_s()
-        if now_s - self._last_trim_s < TRIM_EVERY_S:
-            return
-        kept_ns = round(self._settings.retention.keep_delivered_h * 3600 * SECOND_NS)
-        if not self._machines.trim(self._machines.spec.history_ns + kept_ns):
+    def _make_room(self) -> None:
+        """Delete what nobody needs, and what a full store cannot keep; a bounded part a call."""
+        pressed, now_s = self._keeper.excess > 0, self._clock.monotonic_s()
+        if pressed and self._machines.save_soon():
+            return  # readings go before scores, and before a snapshot they cannot
+        if pressed or now_s - self._last_trim_s >= TRIM_EVERY_S:
+            kept_h = 0 if pressed else self._settings.retention.keep_delivered_h
+            if self._machines.trim(self._machines.spec.history_ns + round(kept_h * HOUR_NS)):
+                return
             self._last_trim_s = now_s
+        if pressed and self._keeper.measure() > 0:
+            self._keeper.drop()
 
 
 def _size(item: Item) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -148,7 +149,16 @@ def _third(db: Database) -> None:
         table.reseal(db.conn)
 
 
-MIGRATIONS: Final[list[Callable[[Database], None]]] = [_first, _second, _third]
+PERIODS: Final = {"machine": str, "episode": int, "from_ns": int, "to_ns": int}
+
+
+def _fourth(db: Database) -> None:
+    """A full store knows what lies around alarms."""
+    db.table("periods").create(PERIODS, pk=("machine", "episode"))
+    db.table("periods").create_index(["to_ns", "from_ns"])
+
+
+MIGRATIONS: Final[list[Callable[[Database], None]]] = [_first, _second, _third, _fourth]
 """Migration i makes version i + 1; a released one is never changed."""
 
 
@@ -166,11 +176,25 @@ def migrate(connection: sqlite3.Connection) -> None:
         )
     if version == len(MIGRATIONS):
         return
-    from sqlite_utils import Database  # noqa: PLC0415 - imports pandas where there is one
-
-    db = Database(connection)
+    db = _database(connection)
     for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
         step(db)
         connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
+
+
+def _database(connection: sqlite3.Connection) -> Database:
+    """Return the database as sqlite-utils sees it, without pandas.
+
+    It would import it where there is one: 70 MiB that the agent would hold from then on.
+    """
+    absent = "pandas" not in sys.modules
+    if absent:
+        sys.modules["pandas"] = None  # type: ignore[assignment] # makes its import fail
+    try:
+        from sqlite_utils import Database  # noqa: PLC0415 - only a new or an older file needs it
+    finally:
+        if absent:
+            del sys.modules["pandas"]
+    return Database(connection)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from foreshock_agent.asks import Ask
 from foreshock_agent.budget import DayBudget
 from foreshock_agent.clock import SystemClock, boot_id
-from foreshock_agent.followed import Followed
 from foreshock_agent.health import Health, Vitals
+from foreshock_agent.keeper import Keeper
 from foreshock_agent.link import PahoLink, Will
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.outbox import Outbox
@@ -76,10 +76,11 @@ class Service:
         self._sources = Sources(settings.sources, settings.max_message_bytes)
         self._health = Health(settings.health, self._vitals())
         self._local = self._local_link()
-        self._followed = Followed(settings.followed)
+        self._keeper = Keeper(self._store, settings, self._clock)
         self._pipeline = Pipeline(
             settings=settings,
             store=self._store,
+            keeper=self._keeper,
             sources=self._sources,
             scorer=self._scorer,
             clock=self._clock,
@@ -121,8 +122,6 @@ class Service:
         self._reloader.begin()
         self._health.start()
         stack.callback(self._health.stop)
-        self._local.follow(self._followed.filters)  # so that what is gone is taken back
-        self._follow()
         self._local.start()
         stack.callback(self._local.stop)
         stack.callback(self._say_goodbye)
@@ -154,10 +153,6 @@ class Service:
             durable=True,
             will=will,
         )
-
-    def _follow(self) -> None:
-        self._followed.add(self._filters())
-        self._local.follow(self._filters())
 
     def _filters(self) -> list[str]:
         return [*self._sources.topic_filters, topics.any_alarm_command(self._settings.at)]
@@ -231,6 +226,7 @@ class Service:
             accounts=self._store.accounts.snapshot,
             watch=self._watch,
             policy=lambda model: model_policy(self._settings.alarms, model),
+            history=settings.database,
             limits=Limits(
                 window_ms=settings.update.max_window_ms,
                 rss_bytes=settings.update.max_rss_mib << 20,
@@ -306,7 +302,7 @@ class Service:
         sources = Sources(settings.sources, settings.max_message_bytes, self._sources.tracks)
         self._hand_over(UseSettings(settings, sources), "the settings")
         self._settings, self._sources = settings, sources
-        self._follow()
+        self._local.follow(self._filters())
         if self._uplink is not None:
             self._uplink.use(settings.uplink)
 
@@ -335,6 +331,7 @@ class Service:
             "cloud_connected": float(self._cloud.connected) if self._cloud else 0.0,
             "has_model": float(self._scorer.model is not None),
             **self._budget.gauges(),
+            **self._keeper.gauges(),
             **self._reloader.gauges(),
         }
 
@@ -343,7 +340,7 @@ class Service:
             return stuck
         if not self._local.connected:
             return "the local broker does not answer"
-        return ""
+        return self._keeper.problem
 
     def _stuck(self) -> str:
         """Name the stages that have something to do and do not move; a silent plant is no fault.

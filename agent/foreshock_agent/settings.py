@@ -183,9 +183,28 @@ class UplinkSettings(_Section):
 
 
 class RetentionSettings(_Section):
-    """How long delivered readings stay beyond what a restart needs."""
+    """What the store may take, what goes when it is more, and what a disk that refuses may cost.
+
+    `max_bytes` bounds the pages that the database uses; the file may have been larger, and the
+    write-ahead log comes on top. Where the file system has less than `min_free_bytes`, the store
+    drops as if it were full; only `ballast_bytes` of it are kept for alarms and accounts alone.
+    """
 
     keep_delivered_h: NotNegative = 0
+    max_bytes: int = Field(default=4 << 30, ge=1 << 18)
+    min_free_bytes: int = Field(default=64 << 20, ge=0)
+    ballast_bytes: int = Field(default=4 << 20, ge=0)
+    around_alarms_h: NotNegative = 24
+    hold_s: NotNegative = 5
+
+    @model_validator(mode="after")
+    def _drops_before_it_only_alarms(self) -> Self:
+        if self.min_free_bytes < 2 * self.ballast_bytes:
+            raise ValueError(
+                f"min_free_bytes {self.min_free_bytes} is less than twice ballast_bytes "
+                f"{self.ballast_bytes}: old readings must go before new ones are refused"
+            )
+        return self
 
 
 class HealthSettings(_Section):
@@ -258,11 +277,6 @@ class Settings(_Section):
     def last_reload(self) -> Path:
         """How the last reload of the running agent went (JSON)."""
         return self.data_dir / "reload.json"
-
-    @property
-    def followed(self) -> Path:
-        """The topics that were ever subscribed to at the local broker (JSON)."""
-        return self.data_dir / "topics.json"
 
     @property
     def models(self) -> Path:

@@ -11,28 +11,32 @@ import logging
 import secrets
 import sqlite3
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final
 
 from foreshock_agent import chunks, gaps, schema, streams
 from foreshock_agent.accounts import Accounts
 from foreshock_agent.cursors import Cursors, Epoch
 from foreshock_agent.damage import DAMAGED
 from foreshock_agent.database import connect
+from foreshock_agent.drops import Drops
 from foreshock_agent.intake import Seen
+from foreshock_agent.journal import Journaled, both_states, journaled, newest_alarm
 from foreshock_agent.quarantine import Quarantine
+from foreshock_agent.records import Snapshot
 from foreshock_agent.seals import ACCOUNTS, ALARM_HEADS, INTAKE, MACHINES, RECORDS, SCORES, SNAPSHOT
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from foreshock_agent.chunks import Bool, ChunkDamagedError, Found, Rows
     from foreshock_agent.damage import UnreadableError
+    from foreshock_agent.records import ScoreRow
     from foreshock_agent.seals import Values
     from foreshock_agent.tracks import Tracks
+    from foreshock_agent.worth import Span
     from foreshock_wire.batch import Readings
 
 log = logging.getLogger(__name__)
@@ -40,33 +44,11 @@ log = logging.getLogger(__name__)
 TRIM_CHUNKS: Final = 200
 """Most chunks that one trim looks into, so that scoring never waits for long."""
 
+PERIODS: Final = 5_000
+"""Newest alarms around which a full store keeps readings longer than others."""
+
 QUARANTINE_ROWS: Final = 1000
 """Newest rejected messages that are kept for a look."""
-
-
-class ScoreRow(NamedTuple):
-    """One scored window as it is stored; `model` is a SHA-256 or "rule"."""
-
-    machine: str
-    time_ns: int
-    scored_ns: int
-    model: str
-    margin: float
-    probability: float
-    novelty: float
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The machines' states as they were when chunk `n` had been written.
-
-    `windows` says by which rules windows were cut; `states` holds, by machine, what
-    `machines.py` made of it, nothing for a machine that was first heard later.
-    """
-
-    n: int
-    windows: str
-    states: dict[str, bytes | None]
 
 
 class StoreError(ForeshockError):
@@ -111,10 +93,14 @@ def _migrated(path: Path) -> sqlite3.Connection:
     return connection
 
 
-class Store:
-    """The single writer of the agent's database."""
+class Store(Journaled):
+    """The single writer of the agent's database.
+
+    What a disk refuses to take is not lost yet: see `Journaled`.
+    """
 
     def __init__(self, path: Path, now_ns: int) -> None:
+        super().__init__()
         with ExitStack() as undo:
             self._lock = undo.enter_context(_lock(path.with_suffix(".lock")))
             self._db = undo.enter_context(closing(_migrated(path)))
@@ -125,9 +111,13 @@ class Store:
         self._cursors = Cursors.read(self._db)
         self._quarantine = Quarantine.of(path)
         self._kept_n = 0
-        newest = "SELECT max(coalesce((SELECT max(n) FROM chunks), 0), {})"
-        self._last_n = int(self._db.execute(newest.format(self.snapshot().n)).fetchone()[0])
+        self._last_n = self._newest_n()
+        self._note_stored()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _newest_n(self) -> int:
+        newest = "SELECT max(coalesce((SELECT max(n) FROM chunks), 0), {})"
+        return int(self._db.execute(newest.format(self.snapshot().n)).fetchone()[0])
 
     @property
     def epoch(self) -> str:
@@ -169,13 +159,17 @@ class Store:
         if not self._db.in_transaction:
             self._db.execute("BEGIN IMMEDIATE")
 
-    def commit(self) -> None:
-        """Make everything since the last commit durable, the accounts and cursors with it."""
+    def _finish(self) -> None:
         self.begin()
         self._cursors.save(self._db)
         ACCOUNTS.put(self._db, self.accounts.changed(), "INSERT OR REPLACE")
         self._db.execute("COMMIT")
 
+    def _read_again(self) -> None:
+        self._cursors = Cursors.read(self._db)
+        self._last_n = self._newest_n()
+
+    @journaled(bulk=True)
     def add_rows(self, rows: Rows, tracks: Tracks) -> None:
         """Store readings as a chunk, or as several where they are many; their seqs go on."""
         self.begin()
@@ -186,12 +180,14 @@ class Store:
             self._last_n += 1
             chunks.add(self._db, self._last_n, self._cursors.now.n, batch)
 
-    def add_scores(self, rows: Iterable[ScoreRow]) -> None:
+    @journaled(bulk=True)
+    def add_scores(self, rows: Sequence[ScoreRow]) -> None:
         """Store scores."""
         self.begin()
         epoch_n, number = self._cursors.now.n, self._cursors.number
         SCORES.put(self._db, ((epoch_n, number(Stream.SCORES), *row) for row in rows))
 
+    @journaled()
     def add_record(self, stream: Stream, body: str) -> None:
         """Store an alarm or event (JSON) for the uplink."""
         self.begin()
@@ -202,12 +198,14 @@ class Store:
         """Return the seq that the next record of a stream is given."""
         return self._cursors.now.following[stream]
 
+    @journaled(key=lambda machine: machine)
     def add_machine(self, machine: str) -> None:
         """Note a machine that was heard for the first time."""
         self.begin()
         MACHINES.put(self._db, [(machine, None)], "INSERT OR IGNORE")
 
-    def save_snapshot(self, windows: str, states: Iterable[tuple[str, bytes]]) -> None:
+    @journaled(key=lambda *_: "", merge=both_states)
+    def save_snapshot(self, windows: str, states: Sequence[tuple[str, bytes]]) -> None:
         """Save the states of the machines that changed since the last one; the others stand."""
         self.begin()
         MACHINES.put(self._db, states, "INSERT OR REPLACE")
@@ -220,6 +218,7 @@ class Store:
         n, windows = found or (0, "")
         return Snapshot(n, windows, states)
 
+    @journaled(key=lambda machine, *_: machine, merge=newest_alarm)
     def save_alarm(self, machine: str, head: str, alarm: str | None) -> None:
         """Save a machine's alarm head, and its retained alarm message when that changed."""
         self.begin()
@@ -228,13 +227,29 @@ class Store:
             (alarm,) = self._db.execute(before, (machine,)).fetchone() or (None,)
         ALARM_HEADS.put(self._db, [(machine, head, alarm)], "INSERT OR REPLACE")
 
-    def save_intake(self, seen: Iterable[Seen], forget_up_to: int) -> None:
+    @journaled()
+    def protect(self, machine: str, episode: int, from_ns: int, to_ns: int) -> None:
+        """Let a full store drop what lies around an alarm later than the rest (event time)."""
+        self.begin()
+        self._db.execute(
+            "INSERT INTO periods (machine, episode, from_ns, to_ns) VALUES (?1, ?2, ?3, ?4) "
+            "ON CONFLICT (machine, episode) DO UPDATE SET from_ns = min(from_ns, ?3), "
+            "to_ns = max(to_ns, ?4)",
+            (machine, episode, from_ns, to_ns),
+        )
+        self._db.execute(
+            "DELETE FROM periods WHERE rowid <= (SELECT max(rowid) FROM periods) - ?", (PERIODS,)
+        )
+
+    @journaled(bulk=True)
+    def save_intake(self, seen: Sequence[Seen], forget_up_to: int) -> None:
         """Save which messages the open transaction holds, and forget the older ones."""
         self.begin()
         rows = ((one.packet_id, one.payload_hash, one.number) for one in seen)
         INTAKE.put(self._db, rows, "INSERT OR REPLACE")
         self._db.execute("DELETE FROM intake WHERE n <= ?", (forget_up_to,))
 
+    @journaled(bulk=True)
     def quarantine(self, topic: str, payload: bytes, reason: str, received_ns: int) -> None:
         """Keep a rejected message for a look; the oldest make room."""
         self.begin()
@@ -246,6 +261,7 @@ class Store:
             "DELETE FROM quarantine WHERE id <= ?", ((cursor.lastrowid or 0) - QUARANTINE_ROWS,)
         )
 
+    @journaled()
     def acked(self, epoch: str, stream: Stream, seq: int) -> None:
         """The lake holds this stream up to `seq`: move the cursor, count what was delivered."""
         if epoch not in self._cursors.epochs:
@@ -257,17 +273,9 @@ class Store:
         self._cursors.save(self._db)
         number = self._cursors.epochs[epoch].n
         dropped = gaps.settle(self._db, stream, number, before, after)
-        self.accounts.add(f"{stream}.delivered", after - before - dropped)
         if stream is not Stream.READINGS:
-            self._forget(stream, number, after)
-
-    def _forget(self, stream: Stream, epoch: int, seq: int) -> None:
-        if stream is Stream.SCORES:
-            self._db.execute("DELETE FROM scores WHERE epoch = ? AND seq <= ?", (epoch, seq))
-            return
-        self._db.execute(
-            "DELETE FROM records WHERE stream = ? AND epoch = ? AND seq <= ?", (stream, epoch, seq)
-        )
+            streams.delete(self._db, stream, number, before + 1, after)
+        self.accounts.add(f"{stream}.delivered", after - before - dropped)
 
     def bury(self, stream: Stream, epoch_n: int, first_seq: int, last_seq: int, reason: str) -> int:
         """Put a tombstone in the place of records that are gone, and count them as dropped.
@@ -281,6 +289,19 @@ class Store:
         self.accounts.add(f"{stream}.dropped.{reason}", tombstone.size)
         return tombstone.size
 
+    def drops(self, reach: int) -> Drops:
+        """Return what chooses the records that a full store drops."""
+        return Drops(self._db, reach)
+
+    @journaled()
+    def drop_span(self, stream: Stream, span: Span, reason: str) -> None:
+        """Leave a tombstone in the place of records that follow one another."""
+        self.begin()
+        at = (span.epoch_n, span.first_seq, span.last_seq)
+        streams.delete(self._db, stream, *at)
+        self.bury(stream, *at, reason)
+
+    @journaled()
     def condemn(self, found: UnreadableError) -> None:
         """Give up what cannot be read after a mark, up to the next record that can."""
         epoch = next((one for one in self._cursors.epochs.values() if one.n == found.epoch_n), None)
@@ -307,6 +328,8 @@ class Store:
         Only chunks with nothing newer than `newest_ns` are looked into; `needed` says which of a
         chunk's readings must stay. A chunk of which some must is kept with those alone.
         """
+        if self.refusal is not None:
+            return False
         self.begin()
         pending_n = chunks.first_pending(self._db)
         upto_n = self.snapshot().n if pending_n is None else min(self.snapshot().n, pending_n - 1)

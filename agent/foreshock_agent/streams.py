@@ -71,6 +71,20 @@ def numbered(
         yield from (piece for piece in found if piece.intact and not piece.values[kept])
 
 
+def delete(
+    db: sqlite3.Connection, stream: Stream, epoch_n: int, first_seq: int, last_seq: int
+) -> None:
+    """Delete the rows of a range of seqs; of chunks those that lie in it whole."""
+    table = table_of(stream)
+    key = (stream,) if "stream" in table.columns else ()
+    where = ["epoch = ?", "seq >= ?", "seq <= ?"]
+    if stream is Stream.READINGS:
+        where = ["epoch = ?", "first_seq >= ?", "last_seq <= ?"]
+    where += ["stream = ?"] * len(key)
+    query = f"DELETE FROM {table.name} WHERE {' AND '.join(where)}"  # noqa: S608 - constants
+    db.execute(query, (epoch_n, first_seq, last_seq, *key))
+
+
 def whole(found: Iterator[Piece], mark: int, end: int) -> Iterator[Piece]:
     """Yield pieces after `mark` as long as each is intact and follows the one before, up to `end`.
 

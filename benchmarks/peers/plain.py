@@ -101,14 +101,19 @@ class ThingsBoard:
 class Windows:
     """The last `length` steps of each machine, and a score every `stride` steps."""
 
-    def __init__(self, model: Path) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = ort.InferenceSession(str(model), options)
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
         spec = json.loads(self._session.get_modelmeta().custom_metadata_map["foreshock.spec"])
         self._column = {channel["id"]: at for at, channel in enumerate(spec["channels"])}
         self._length, self._stride = spec["length"], spec["stride"]
         self._machines: dict[str, deque[tuple[int, list[float]]]] = {}
+
+    @staticmethod
+    def load(model: Path) -> ort.InferenceSession:
+        """Open the model file, for one thread."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        return ort.InferenceSession(str(model), options)
 
     def add(self, machine: str, time_ns: int, values: dict[str, float]) -> list[float] | None:
         """Take readings; return a score (margin, probability, novelty) if a window ended."""
@@ -142,8 +147,8 @@ class Script:
         if store in {"sqlite", "wal"}:
             self.storage = CommitEach(self._db)
         elif store == "thingsboard":
-            self.storage = ThingsBoard(folder)
-        self._windows = Windows(model)
+            self.storage = ThingsBoard(folder / "storage")
+        self._windows = Windows(Windows.load(model))
         self.scores = 0
         self.ready = threading.Event()
 

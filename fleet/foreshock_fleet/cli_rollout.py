@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 
     from foreshock_fleet.state import FleetState, Release, Rollout
 
+_MOST: Final = {
+    "any": "max_failed",
+    "rejected": "max_rejected",
+    "rolled_back": "max_rolled_back",
+}
+
 EXIT_FAILED: Final = 3
 EXIT_TIMEOUT: Final = 4
 POLL_S: Final = 0.2
@@ -60,10 +66,16 @@ def rollout_group() -> None:
 @click.option("--min-success", default=0.0, show_default=True, help="Share of these that commit.")
 @click.option("--soak-s", default=0.0, show_default=True, help="How long a wave has to hold.")
 @click.option("--max-failed", type=int, help="More failures than this take everybody back.")
+@click.option("--max-rejected", type=int, help="The same of those that refused it.")
+@click.option("--max-rolled-back", type=int, help="The same of those that tried it in vain.")
 @click.option("--per-site", type=int, help="At most so many gateways of a site at once.")
 @click.option("--window", help="Begin on gateways in this time of day only (UTC): 22:00-04:00.")
 @select_option
-@click.option("--health", is_flag=True, help="Prove it on live data beside the model that runs.")
+@click.option(
+    "--health",
+    is_flag=True,
+    help="Prove it on live data beside the model that runs, which must read the same windows.",
+)
 @click.option("--block-s", type=float, help="Seconds of a device-block.  [default: 3600]")
 @click.option("--shadow-blocks", type=int, help="Blocks beside the old model.  [default: 6]")
 @click.option("--trial-blocks", type=int, help="Blocks in which it decides.  [default: 18]")
@@ -127,13 +139,14 @@ def _named(state: FleetState, release: str) -> Release | None:
 
 
 def _plan(options: dict[str, Any]) -> Plan:
-    most, window = options["max_failed"], options["window"]
+    window = options["window"]
+    most = {kind: options[option] for kind, option in _MOST.items()}
     return make_plan(
         waves=parse_waves(options["waves"]),
         min_executed=options["min_executed"],
         min_success=options["min_success"],
         soak_s=options["soak_s"],
-        max_failures={} if most is None else {"any": most},
+        max_failures={kind: count for kind, count in most.items() if count is not None},
         approval=options["approval"],
         per_site=options["per_site"],
         window=parse_window(window) if window else None,

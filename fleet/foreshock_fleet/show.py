@@ -21,8 +21,16 @@ def progress_text(rollout: Rollout) -> str:
     return (
         f"rollout {rollout.number}: {len(verdict.committed)}/{total} committed, "
         f"{len(verdict.working)} working, {len(verdict.silent)} silent, "
-        f"{len(verdict.failed)} failed{waiting}"
+        f"{len(verdict.failed)} failed{waiting}{_blocks_text(rollout)}"
     )
+
+
+def _blocks_text(rollout: Rollout) -> str:
+    gate, found = rollout.plan.health, rollout.progress.health
+    if gate is None:
+        return ""
+    shown = "as good" if is_non_inferior(gate, found) else "undecided"
+    return f", {found.blocks} device-blocks of live health: {shown}"
 
 
 def rollout_text(rollout: Rollout) -> str:

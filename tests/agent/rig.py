@@ -17,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from foreshock_agent.accounts import broken_laws
 from foreshock_agent.chunks import stored_readings
+from foreshock_agent.keeper import Keeper
 from foreshock_agent.link import Delivery
 from foreshock_agent.outbox import pending_records
 from foreshock_agent.pipeline import Item, Outgoing, Outside, Pipeline
@@ -178,17 +179,27 @@ class Bench:
     """A pipeline on a real store, with what it said to the world."""
 
     def __init__(
-        self, folder: Path, model: Model | None = None, extra: str = "", windows: str = ""
+        self,
+        folder: Path,
+        model: Model | None = None,
+        *,
+        extra: str = "",
+        windows: str = "",
+        batch_records: int = 100,
     ) -> None:
-        self.settings: Settings = load(write_settings(folder, windows=windows, extra=extra))
+        config = write_settings(folder, windows=windows, batch_records=batch_records, extra=extra)
+        self.settings: Settings = load(config)
         self.clock = TestClock()
         self.acked: list[Delivery] = []
         self.published: list[Outgoing] = []
         self.store = Store(self.settings.database, self.clock.now_ns())
         self.scorer = Scorer(self.settings, model)
+        self.free = self.settings.retention.min_free_bytes
+        self.keeper = Keeper(self.store, self.settings, self.clock, free_bytes=lambda: self.free)
         self.pipeline = Pipeline(
             settings=self.settings,
             store=self.store,
+            keeper=self.keeper,
             sources=Sources(self.settings.sources, self.settings.max_message_bytes),
             scorer=self.scorer,
             clock=self.clock,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from foreshock_agent import scoring
 from foreshock_agent.pipeline import SwapModel
 from foreshock_wire.messages import Alarm, AlarmState
 from foreshock_wire.messages import Score as ScoreMessage
@@ -156,3 +157,21 @@ def test_a_swap_that_its_asker_gave_up_never_happens(tmp_path: Path, model_bytes
     assert bench.scorer.model is None
     assert not request.done.is_set()
     bench.close()
+
+
+def test_many_windows_at_once_score_as_one_by_one(
+    tmp_path: Path, model_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model.load(model_bytes)
+    messages = [healthy(1, slot) for slot in range(40)]
+    one_by_one = Bench(tmp_path / "single", model)
+    one_by_one.take(*messages)
+    monkeypatch.setattr(scoring, "AT_ONCE", 3)
+    at_once = Bench(tmp_path / "many", model)
+    at_once.step(*[at_once.delivery(message, "pump-1") for message in messages])
+    at_once.commit()
+    found = [Ledger.read(bench.settings.database).scores for bench in (one_by_one, at_once)]
+    assert found[0] == found[1]
+    assert len(found[0]) > 10
+    one_by_one.close()
+    at_once.close()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -199,3 +201,13 @@ def test_a_migration_that_breaks_off_leaves_the_version_before(
     db = sqlite3.connect(path)
     assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
     db.close()
+
+
+def test_a_new_database_loads_no_pandas(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from foreshock_agent.store import Store; "
+        f"Store(pathlib.Path({str(tmp_path / 'agent.db')!r}), 1).close(); "
+        "print('sqlite_utils' in sys.modules, 'pandas' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["True", "False"]

@@ -63,6 +63,12 @@ def test_an_answer_is_right_wrong_or_a_miss_for_each_model() -> None:
     assert (theirs.confirmed, theirs.false_alarms, theirs.missed) == (0, 1, 1)
 
 
+def test_an_alarm_that_goes_on_stands_in_every_block() -> None:
+    windows = [("a", at, -1.0, 1.0) for at in range(1, 402, 50)]
+    assert [one.candidate.alarms for one in fought(windows)] == [1, 1, 1, 1]
+    assert [one.champion.alarms for one in fought(windows)] == [0, 0, 0, 0]
+
+
 def test_a_silent_time_gives_no_empty_blocks() -> None:
     blocks = fought([("a", 0, -1, -1), ("a", 950, -1, -1), ("a", 1000, -1, -1)])
     assert [(one.begin_ns, one.champion.windows) for one in blocks] == [(0, 1), (900, 1)]

@@ -93,6 +93,16 @@ def test_a_rollout_is_approved_paused_resumed_and_aborted(folder: Path) -> None:
     assert trail[-3:] == ["rollout: rollback began", "directive changed", "rollout: ended"]
 
 
+def test_failures_of_a_kind_have_a_limit_of_their_own(folder: Path) -> None:
+    run(folder, "rollout", "create", SHA_B, "--max-rejected", "1", "--max-rolled-back", "0")
+    report(folder, 1, 1, DeviceState.REJECTED, SHA_A)
+    assert run(folder, "rollout", "status")["state"] == "active"
+    report(folder, 2, 1, DeviceState.ROLLED_BACK, SHA_A)
+    told = run(folder, "rollout", "status")
+    assert told["state"] == "rolling_back"
+    assert "(rolled_back), 0 were allowed" in told["reason"]
+
+
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
@@ -103,6 +113,7 @@ def test_a_rollout_is_approved_paused_resumed_and_aborted(folder: Path) -> None:
         ("--select", "pump", "KEY=VALUE"),
         ("--min-success", "1.5", "min_success"),
         ("--soak-s", "nan", "soak_s"),
+        ("--max-rejected", "-1", "max_failures"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused_when_it_is_made(

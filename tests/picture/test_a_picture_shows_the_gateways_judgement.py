@@ -15,6 +15,7 @@ from foreshock.cli import cli
 from foreshock.picture.draw import ALARM, FAILED, draw, figure_of
 from foreshock.picture.frame import frame_of, moved
 from foreshock.picture.judged import JudgedLife, judged_life
+from foreshock_agent.keeper import Keeper
 from foreshock_agent.link import Delivery
 from foreshock_agent.pipeline import Outgoing, Outside, Pipeline
 from foreshock_agent.scoring import Scorer
@@ -98,6 +99,7 @@ def hear(folder: Path, model: Model) -> list[Outgoing]:
         pipeline = Pipeline(
             settings=settings,
             store=store,
+            keeper=Keeper(store, settings, clock),
             sources=Sources(settings.sources, settings.max_message_bytes),
             scorer=Scorer(settings, model),
             clock=clock,

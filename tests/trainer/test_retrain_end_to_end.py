@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import onnxruntime as ort
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -63,6 +64,43 @@ def test_the_registered_file_is_a_model_that_tests_itself_and_scores(trained: Tr
     assert set(model.spec.modes) >= {"bearing_wear", "cooling_loss"}
     assert all(model.spec.advice_for(mode) for mode in model.spec.modes)
     assert scored.modes[0].sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_mlflow_reads_the_signature_the_curves_and_the_card(trained: Trained) -> None:
+    from mlflow.models import Model as Described  # noqa: PLC0415 - seconds to import
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - seconds to import
+
+    root, outcome = trained.settings.tracking, trained.first
+    path = resolve("models:/foreshock/1", root)
+    client = MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+
+    described = Described.load(str(path.parent))
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    window = Model.load(path).spec.baseline[None]
+    names = [node.name for node in session.get_outputs()]
+    given = {"window": window, "explain": np.array(True)}  # noqa: FBT003 - the graph's input
+    answers = dict(zip(names, session.run(names, given), strict=True))
+
+    for schema, arrays in (
+        (described.signature.inputs, given),
+        (described.signature.outputs, answers),
+    ):
+        told = {one.name: one for one in schema.inputs}
+        assert set(told) == set(arrays)
+        for name, array in arrays.items():
+            assert told[name].type == array.dtype
+            assert len(told[name].shape) == array.ndim
+            assert all(a in {-1, b} for a, b in zip(told[name].shape, array.shape, strict=True))
+
+    roc = client.get_metric_history(outcome.run, "roc_recall_over_fpr")
+    assert max(point.step for point in roc) == 1000
+    assert max(point.value for point in roc) == 1
+    assert [p.value for p in sorted(roc, key=lambda p: p.step)] == sorted(p.value for p in roc)
+    told_of = client.get_model_version("foreshock", "1").description or ""
+    assert f"F1 {outcome.test.window.f1:.3f}" in told_of
+    assert f"always no {outcome.test.window.always_no_accuracy:.3f}" in told_of
+    folder = Path(client.download_artifacts(outcome.run, "card.md", str(root)))
+    assert folder.read_text() == told_of
 
 
 def test_it_has_skill_on_machines_that_it_never_saw(trained: Trained) -> None:

@@ -109,6 +109,7 @@ def learnt(options: Mapping[str, Any]) -> dict[str, Any]:
     if tuned := options.get("tuned"):
         chosen = Tuned.read(tuned)
         fit, found["features"] = chosen.applied(fit), chosen.features
+        found["tuned"] = chosen.summary()
     return {
         **found,
         "fit": fit,

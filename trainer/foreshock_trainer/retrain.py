@@ -28,9 +28,18 @@ from foreshock_trainer.gathered import Gathered, feature_graph, gather
 from foreshock_trainer.judging import LEARNT_UNTIL, Judged, Rival, judged
 from foreshock_trainer.later import Later, across_time
 from foreshock_trainer.leaks import Claim, refuse_leaks
+from foreshock_trainer.model_card import card
 from foreshock_trainer.page import page
 from foreshock_trainer.result import Outcome
-from foreshock_trainer.tracking import CHALLENGER, CHAMPION, Tracking
+from foreshock_trainer.signature import FILE as SIGNATURE_FILE
+from foreshock_trainer.signature import mlmodel
+from foreshock_trainer.tracking import (
+    CHALLENGER,
+    CHAMPION,
+    MODEL_FILE,
+    MODEL_FOLDER,
+    Tracking,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +48,7 @@ if TYPE_CHECKING:
 
     from foreshock_trainer.examples import Progress
     from foreshock_trainer.settings import RetrainSettings
+    from foreshock_wire.spec import ModelSpec
 
     Float32 = npt.NDArray[np.float32]
 
@@ -46,8 +56,9 @@ PARITY_WINDOWS: Final = 1024
 TYPICAL_WINDOWS: Final = 4096
 """How many training windows stand for all: reference histograms and golden windows."""
 PAGE: Final = "page.html"
+CARD: Final = "card.md"
 FIGURES: Final = "figures.json"
-"""Artifacts of the run: its page, and the same figures for programs."""
+"""Artifacts of the run: its page, its model card, and the same figures for programs."""
 
 Say = Callable[[str], object]
 """Takes a line for a person who waits."""
@@ -109,8 +120,18 @@ def retrain(
         counts=gathered.counts(),
         seconds=watch.seconds,
     )
-    tracking.attach(run, {PAGE: page(outcome), FIGURES: json.dumps(outcome.whole())})
+    _tell(settings, tracking, outcome)
     return outcome
+
+
+def _tell(settings: RetrainSettings, tracking: Tracking, outcome: Outcome) -> None:
+    """Put what a person reads of a run beside its model."""
+    told = card(outcome, settings)
+    files = {PAGE: page(outcome), CARD: told, FIGURES: json.dumps(outcome.whole())}
+    tracking.attach(outcome.run, files)
+    tracking.draw(outcome.run, outcome.study.points())
+    if outcome.version is not None:
+        tracking.describe(outcome.name, outcome.version, told)
 
 
 class _Watch:
@@ -133,7 +154,7 @@ class _Built:
     data: bytes
     sha256: str
     parity: ParityReport
-    spec_json: str
+    spec: ModelSpec
 
 
 def _refuse_leaks(settings: RetrainSettings, gathered: Gathered) -> None:
@@ -166,7 +187,7 @@ def _build(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -> _Bu
     )
     data = assemble(spec, fitted.heads, fitted.calibration, fitted.novelty, windows=typical)
     proof = parity(data, fitted.heads, fitted.calibration, unseen, at_least=PROOF_WINDOWS)
-    return _Built(data, hashlib.sha256(data).hexdigest(), proof, spec.to_json())
+    return _Built(data, hashlib.sha256(data).hexdigest(), proof, spec)
 
 
 def _provenance(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -> dict[str, str]:
@@ -265,7 +286,8 @@ def _register(
         | _named("test_later", later.figures if later else None),
         tags=tags,
         files={
-            "spec.json": built.spec_json,
+            f"{MODEL_FOLDER}/{SIGNATURE_FILE}": mlmodel(built.spec, MODEL_FILE),
+            "spec.json": built.spec.to_json(),
             "verdict.json": json.dumps(asdict(found.verdict)),
             "parity.json": json.dumps(asdict(built.parity)),
             "boosters.json": kept(fitted.heads, fitted.calibration),
@@ -283,6 +305,7 @@ def _register(
 def _parameters(settings: RetrainSettings, gathered: Gathered, fitted: Fitted) -> dict[str, object]:
     return {
         **asdict(settings.training),
+        **{f"tuned_{name}": value for name, value in settings.tuned.items()},
         "horizon_h": settings.horizon_h,
         "length": settings.length,
         "stride": settings.stride,

@@ -13,6 +13,7 @@ from foreshock_wire.ids import check_id
 from foreshock_wire.spec import Channel, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 DEFAULT_CHANNELS: Final = (
@@ -37,7 +38,8 @@ class LearnSettings:
     `min_fill` the share of cells (0 to 1] that a window must hold; `lateness_s` as the gateways
     have it, or the windows are not theirs; `horizon_h` how far ahead a failure counts. `derived`
     channels are computed in the model; `features` names what a window becomes: groups, features or
-    columns; `fit` says how the boosters are trained, but for the seed.
+    columns; `fit` says how the boosters are trained, but for the seed; `tuned` what
+    the tuning that chose some of this tells of itself.
     """
 
     lake: str
@@ -54,6 +56,7 @@ class LearnSettings:
     derived: tuple[Derived, ...] = ()
     features: tuple[str, ...] = DEFAULT_FEATURES
     fit: FitSettings = field(default_factory=FitSettings)
+    tuned: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if problem := next(derived_problems(self.derived, self.cut.channels), None):

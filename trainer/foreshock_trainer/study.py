@@ -129,6 +129,21 @@ class Study:
             ),
         }
 
+    def points(self) -> dict[str, list[tuple[float, float]]]:
+        """Return the curves that are functions of one value, as points (x, y), by name."""
+        seen, costs = self.calibration, self.costs
+        curves = {
+            "roc_recall_over_fpr": (self.roc.x, self.roc.y),
+            "pr_precision_over_recall": (self.pr.x, self.pr.y),
+            "calibration_observed_over_predicted": (seen.predicted, seen.observed),
+            "cost_over_miss_cost": (costs.ratio, costs.model),
+            "recall_over_hours_left": (self.lead_edges_h[1:], self.lead_recall),
+        }
+        return {
+            name: [(a, b) for a, b in zip(x, y, strict=True) if not np.isnan(b)]
+            for name, (x, y) in curves.items()
+        }
+
     def curves(self) -> dict[str, Any]:
         """Return the curves as plain values, None for NaN."""
         wanted = ("roc", "pr", "calibration", "costs", "lead_edges_h", "lead_windows")

@@ -1,9 +1,9 @@
 """MLflow as the record of runs and the registry of models: SQLite and plain files in one folder.
 
 Layout: `DIR/mlflow.db`, and artifacts under `DIR/artifacts`. A model version's source is a folder
-`file://DIR/artifacts/{run}/artifacts/model` that holds exactly one file, `model.onnx`. The aliases
-are `champion` (what the fleet runs) and `challenger` (what passed the gate last). Nothing is
-pickled.
+`file://DIR/artifacts/{run}/artifacts/model` that holds one model file, `model.onnx`, and MLflow's
+signature of it. The aliases are `champion` (what the fleet runs) and `challenger` (what passed the
+gate last). Nothing is pickled.
 
 Importing MLflow takes seconds: `Tracking.opening` does it in a thread while the training runs.
 """
@@ -25,7 +25,7 @@ from urllib.request import url2pathname
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking.client import MlflowClient
@@ -108,6 +108,15 @@ class Tracking:
         self._client.set_terminated(run)
         return run
 
+    def draw(self, run: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+        """Add curves to a run, name -> points (x, y): a metric whose step is x in thousandths."""
+        from mlflow.entities import Metric  # noqa: PLC0415 - seconds to import
+
+        now_ms = time.time_ns() // 1_000_000
+        for name, points in curves.items():
+            metrics = [Metric(name, y, now_ms, round(x * 1000)) for x, y in points]
+            self._client.log_batch(run, metrics=metrics)
+
     def attach(self, run: str, files: Mapping[str, str]) -> None:
         """Add artifacts to a run, name -> text."""
         for file, text in files.items():
@@ -120,6 +129,10 @@ class Tracking:
         made = self._client.create_model_version(name, source, run, tags=dict(tags))
         self._client.set_registered_model_alias(name, CHALLENGER, str(made.version))
         return _version(made)
+
+    def describe(self, name: str, number: int, text: str) -> None:
+        """Give a version its description."""
+        self._client.update_model_version(name, str(number), text)
 
     def promote(self, name: str, number: int | None = None) -> Version:
         """Give a version, or else the challenger, the alias `champion`.

@@ -49,6 +49,11 @@ class Tuned:
         """Return the base with what was tuned."""
         return replace(base, **self.fit)
 
+    def summary(self) -> dict[str, str]:
+        """Return what belongs beside a model's figures: the tries, and what they were worth."""
+        worth = {f"nested_{name}": f"{self.nested[name]:.3f}" for name in ("f1", "pr_auc")}
+        return {"tries": str(self.tries), **worth}
+
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {"v": VERSION, **asdict(self), "features": list(self.features)}

@@ -15,7 +15,8 @@ class ModelFigures(Message):
     """One model's part of a block.
 
     `windows` is how many it was given, `errors` how many of these it gave no usable score for (it
-    failed, was too late, or said NaN), `alarms` how many episodes it raised, or would have raised.
+    failed, was too late, or said NaN), `alarms` how many
+    episodes of it stood in the block, raised before or in it.
     `latency_us` is the 95th percentile of the time for a window. The rest is what became known in
     this block from answers to alarms: true and false alarms of this model, and faults that it had
     raised no alarm for.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S: Final = 10.0
 READ_BYTES: Final = 65_536
-MOST_READ_BYTES: Final = 1 << 20
+MOST_READ_BYTES: Final = 256 << 10
 UNSENT_BYTES: Final = 4 << 20
 """What may wait for a broker that does not read; beyond it the connection is given up."""
 

@@ -85,7 +85,9 @@ class _Side:
             false_alarms=self.false_alarms,
             missed=self.missed,
         )
-        self.windows = self.errors = self.alarms = 0
+        self.windows = self.errors = 0
+        # One that goes on stands in the next block, too: else who always alarms does it once.
+        self.alarms = sum(head.state in _STANDING for head in self.heads.values())
         self.confirmed = self.false_alarms = self.missed = 0
         self.latencies = []
         return figures

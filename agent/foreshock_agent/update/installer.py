@@ -292,7 +292,8 @@ class Installer:
             raise FetchError("the model file changed on disk after its self-test")
         proving = self._proving(desired, model)
         if proving is not None and proving.phase is DeviceState.SHADOW:
-            self._step(desired, DeviceState.SHADOW)
+            reason = proving.rehearsed(self._host.interrupted)
+            self._step(desired, DeviceState.SHADOW, reason)
             if not proving.shadow(self._host.interrupted):
                 raise InterruptedUpdateError
         if proving is not None:

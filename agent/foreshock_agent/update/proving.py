@@ -20,6 +20,7 @@ from foreshock_agent.files import write_durably
 from foreshock_agent.scoring import RULE, SECOND_NS
 from foreshock_agent.update.duel import Duel, Said
 from foreshock_agent.update.errors import SwapError, TrialError
+from foreshock_agent.update.rehearsal import rehearse
 from foreshock_agent.update.shadow import Shadow
 from foreshock_wire.errors import MessageError
 from foreshock_wire.messages import DeviceState
@@ -64,12 +65,14 @@ class Room:
     `watch` sets who is told of scores, None for nobody. `policy(model)` gives the alarm policy that
     a model has here. `pause(seconds)` waits a little while messages are taken; `leave()` says
     that something newer came. `say(health)` sends; what was lost is sent again at a new connection.
+    `history` is the agent's database, on which a candidate is played before it is tried.
     """
 
     watch: Callable[[Watch | None], None]
     policy: Callable[[Model], AlarmPolicy]
     say: Callable[[LiveHealth], None]
     pause: Callable[[float], None] = time.sleep
+    history: Path | None = None
 
 
 class Diary:
@@ -157,6 +160,20 @@ class Proving:
         if self._diary.blocks < self._terms.shadow_blocks:
             return DeviceState.SHADOW
         return DeviceState.TRIAL if self._diary.blocks < self._terms.blocks else None
+
+    def rehearsed(self, left: Callable[[], bool]) -> str:
+        """Play both models on the stored history; say what came of it, "" for nothing.
+
+        Raises:
+            InterruptedTrialError: it was left early.
+        """
+        if self._room.history is None or not self._room.history.exists():
+            return ""
+        models = (self._champion, self._candidate)
+        policies = self._room.policy(models[0][1]), self._room.policy(models[1][1])
+        paths = models[0][0], models[1][0]
+        found = rehearse(self._room.history, paths, policies, self._limits, left)
+        return found.text() if found is not None else ""
 
     def shadow(self, left: Callable[[], bool]) -> bool:
         """Score the candidate beside the champion; return false when it was left early.

@@ -64,23 +64,36 @@ def run_trial(
         TrialError: says what the model did: failed, crashed, or ran out of a limit.
         InterruptedTrialError: `cancelled()` became true.
     """
-    # -P: the agent's working directory must not be able to shadow a module.
-    command = [sys.executable, "-P", "-m", "foreshock_agent.update.trial", str(path)]
     options = [
         *("--channels", ",".join(channels), "--wall-s", str(limits.wall_s)),
         *("--cpu-s", str(limits.cpu_s), "--memory-bytes", str(limits.memory_bytes)),
         *("--window-ms", str(limits.window_ms), "--rss-bytes", str(limits.rss_bytes)),
     ]
+    code, output = run_child("trial", [str(path), *options], limits, cancelled)
+    if code != 0:
+        raise TrialError(_reason(code, output))
+
+
+def run_child(
+    module: str, arguments: Sequence[str], limits: Limits, cancelled: Callable[[], bool]
+) -> tuple[int, bytes]:
+    """Run a module beside this one as a process; return its exit code and what it said.
+
+    Raises:
+        TrialError: it took longer than the limits allow.
+        InterruptedTrialError: `cancelled()` became true.
+    """
+    # -P: the agent's working directory must not be able to shadow a module.
+    command = [sys.executable, "-P", "-m", f"foreshock_agent.update.{module}", *arguments]
     with subprocess.Popen(
-        [*command, *options],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=os.environ | ONE_THREAD,
     ) as child:
         output = _wait(child, limits, cancelled)
-    if child.returncode != 0:
-        raise TrialError(_reason(child.returncode, output))
+    return child.returncode, output
 
 
 def _wait(child: subprocess.Popen[bytes], limits: Limits, cancelled: Callable[[], bool]) -> bytes:

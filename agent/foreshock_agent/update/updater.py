@@ -106,6 +106,7 @@ class Updater:
         accounts: Callable[[], dict[str, int]] = dict,
         watch: Callable[[Watch | None], None] | None = None,
         policy: Callable[[Model], AlarmPolicy] | None = None,
+        history: Path | None = None,
         pacing: Pacing | None = None,
         limits: Limits | None = None,
         max_model_bytes: int = 64 << 20,
@@ -126,7 +127,9 @@ class Updater:
         self._thread = threading.Thread(target=self._run, name="updater", daemon=True)
         self.refused_messages = 0
         self.moved_s = time.monotonic()
-        room = Room(watch, policy, self._say_health, self._pause) if watch and policy else None
+        room = None
+        if watch is not None and policy is not None:
+            room = Room(watch, policy, self._say_health, self._pause, history)
         host = Host(
             now_ns, swap, self._tell, self._interrupted, self._stopping.is_set, room, self_test
         )

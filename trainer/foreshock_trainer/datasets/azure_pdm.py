@@ -151,7 +151,7 @@ AZURE: Final = DataSet(
         "name a failure a day ahead; the sensors say nothing earlier than 48 h before one. "
         f"{DAILY} is a condensed copy of the published hourly telemetry."
     ),
-    tries=4,
+    tries=14,
     files=(
         DataFile(
             "PdM_telemetry_DAILY_MEAN.csv",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -19,7 +19,7 @@ CONSTANT_SHARE: Final = 0.95
 
 def constant(fleet: Fleet) -> tuple[int, ...]:
     """Return the channels that do not vary on the training machines."""
-    return tuple(i for i, values in enumerate(_by_channel(fleet)) if _is_constant(values))
+    return tuple(i for i, values in enumerate(_by_channel(fleet)) if not varies(values))
 
 
 def _by_channel(fleet: Fleet) -> list[Float32]:
@@ -28,6 +28,7 @@ def _by_channel(fleet: Fleet) -> list[Float32]:
     return [value[channel == i] for i in range(len(fleet.channels))]
 
 
-def _is_constant(values: Float32) -> bool:
+def varies(values: npt.NDArray[np.floating[Any]]) -> bool:
+    """Say whether a channel's values [N] are not one and the same nearly everywhere."""
     _, counts = np.unique(values, return_counts=True)
-    return not len(values) or bool(counts.max() >= CONSTANT_SHARE * len(values))
+    return bool(len(values)) and bool(counts.max() < CONSTANT_SHARE * len(values))
