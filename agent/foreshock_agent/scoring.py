@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from foreshock_rules.alarms import AlarmPolicy
+from foreshock_rules.drift import DriftSketch
 from foreshock_rules.limits import Breach, Limit, breaches
 from foreshock_rules.windows import WindowSpec
 
@@ -68,6 +69,7 @@ class Scorer:
         self.use(settings)
         self.model = model
         self.faults = 0
+        self._drift: tuple[str, DriftSketch] | None = None
 
     def use(self, settings: Settings) -> None:
         """Judge by other limits and delays from now on, and cut windows by other rules."""
@@ -105,8 +107,25 @@ class Scorer:
         for start in range(0, len(due), AT_ONCE):
             part = due[start : start + AT_ONCE]
             outputs = self._run(np.stack([one.window.values for one in part]))
+            if outputs is not None and self.model is not None:
+                self._note_drift(self.model, outputs)
             scores += [self._scored(one, row, outputs) for row, one in enumerate(part)]
         return scores
+
+    def drift(self) -> dict[str, float]:
+        """Return how far features have gone from the model's reference, the largest only."""
+        known, model = self._drift, self.model
+        if known is None or model is None or known[0] != model.sha256:
+            return {}
+        return known[1].indices()
+
+    def _note_drift(self, model: Model, outputs: Outputs) -> None:
+        if outputs.features.shape[1] != len(model.spec.features):
+            return
+        if self._drift is None or self._drift[0] != model.sha256:
+            sketch = DriftSketch(model.spec.features, model.spec.reference)
+            self._drift = (model.sha256, sketch)
+        self._drift[1].add(outputs.features)
 
     def explain(self, window: npt.NDArray[np.float32]) -> Outputs | None:
         """Run the model once more with the explanation, for a window float32[T, C] that alarms."""

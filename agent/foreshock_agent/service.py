@@ -224,6 +224,7 @@ class Service:
             version=self._version,
             session=self._store.epoch,
             accounts=self._store.accounts.snapshot,
+            drift=self._scorer.drift,
             watch=self._watch,
             policy=lambda model: model_policy(self._settings.alarms, model),
             history=settings.database,

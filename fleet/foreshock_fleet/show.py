@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from foreshock_fleet.health import evidence, is_non_inferior, why_worse
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from foreshock_fleet.health import HealthGate
     from foreshock_fleet.state import AuditEntry, Device, Rollout
     from foreshock_wire.messages import Halt
+
+
+DRIFTED: Final = 0.25
+"""A population stability index that is worth a look (Siddiqi 2006)."""
 
 
 def progress_text(rollout: Rollout) -> str:
@@ -113,7 +117,10 @@ def device_text(device: Device) -> str:
     gone = "; VANISHED" if device.silent_ns else ""
     stuck = f"; follows no directive: {device.problem}" if device.problem else ""
     name = f"{device.at.site}/{device.at.gateway}"
-    return f"{name}  {model}{told}{why}{stuck}{cloned}{gone}  seen {moment(device.last_seen_ns)}"
+    far = [f"{one} {size:.2f}" for one, size in device.drift.items() if size >= DRIFTED]
+    drifted = f"; drifted: {', '.join(far[:3])}" if far else ""
+    strange = f"{stuck}{cloned}{gone}{drifted}"
+    return f"{name}  {model}{told}{why}{strange}  seen {moment(device.last_seen_ns)}"
 
 
 def device_json(device: Device) -> dict[str, Any]:

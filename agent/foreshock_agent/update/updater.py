@@ -104,6 +104,7 @@ class Updater:
         session: str | None = None,
         self_test: SelfTest = run_trial,
         accounts: Callable[[], dict[str, int]] = dict,
+        drift: Callable[[], dict[str, float]] = dict,
         watch: Callable[[Watch | None], None] | None = None,
         policy: Callable[[Model], AlarmPolicy] | None = None,
         history: Path | None = None,
@@ -112,7 +113,8 @@ class Updater:
         max_model_bytes: int = 64 << 20,
     ) -> None:
         self._at, self._store, self._publish = at, store, publish
-        self._version, self._accounts, self._session = version, accounts, session
+        self._version, self._session = version, session
+        self._accounts, self._drift = accounts, drift
         self._pacing = pacing or Pacing()
         self._inbox: queue.Queue[_Directive | _Halt | _Block | _File | None] = queue.Queue(INBOX)
         self._next: _Wanted | None = None
@@ -202,6 +204,7 @@ class Updater:
             model=self._store.current_sha256,
             version=self._version,
             accounts=self._accounts(),
+            drift=self._drift(),
             problem=self._installer.problem,
             session=self._session,
         )
