@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
@@ -63,6 +64,15 @@ def _docker_answers() -> bool:
     return subprocess.run([docker, "info"], capture_output=True, check=False).returncode == 0
 
 
+def _may_mount() -> bool:
+    """Whether a small tmpfs can be mounted and taken away again."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder]
+        if shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+            return False
+        return subprocess.run(["umount", folder], check=False).returncode == 0
+
+
 def _has_network_interface() -> bool:
     """Whether there is an address besides loopback; connecting a UDP socket sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -81,6 +91,7 @@ OPTIONAL_THINGS: dict[str, OptionalThing] = {
     "docker": OptionalThing(_docker_answers, "install Docker Engine and start it"),
     "strace": OptionalThing(_program("strace"), "apt-get install strace (Linux only)"),
     "systemd-analyze": OptionalThing(_program("systemd-analyze"), "apt-get install systemd"),
+    "mount-rights": OptionalThing(_may_mount, "run as root, where the kernel allows a tmpfs"),
     "network-interface": OptionalThing(
         _has_network_interface, "give this machine an address besides 127.0.0.1"
     ),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from foreshock_agent import disk
 from foreshock_agent.disk import Ballast
 from foreshock_agent.room import Bounds, Room, excess, has_room_for_bulk
+from foreshock_agent.store import Store
 from foreshock_agent.worth import REACH_UPLOADS, STORAGE_FULL
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from foreshock_agent.clock import Clock
     from foreshock_agent.settings import Settings
-    from foreshock_agent.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,25 @@ RESUME_MAX_S: Final = 300.0
 
 DROP_BYTES: Final = 4 << 20
 """The most that one commit drops, so that scoring never waits for long."""
+
+
+ROOM_TO_START: Final = 256 << 10
+"""What opening a database may write before anything can be dropped from it."""
+
+
+def open_store(settings: Settings, now_ns: int) -> Store:
+    """Open the store; where the disk is full the ballast makes room for that.
+
+    Raises:
+        StoreError: it cannot be used, for another reason or even so.
+    """
+    if disk.free_bytes(settings.data_dir) < ROOM_TO_START:
+        _ballast(settings).release()
+    return Store(settings.database, now_ns)
+
+
+def _ballast(settings: Settings) -> Ballast:
+    return Ballast(settings.data_dir / "ballast", settings.retention.ballast_bytes)
 
 
 class Keeper:
@@ -61,7 +80,7 @@ class Keeper:
         self._next_look_s = clock.monotonic_s()
         self.room = Room(0, 0, 0)
         self.use(settings)
-        self._look()
+        self.look()
 
     def use(self, settings: Settings) -> None:
         """Keep the store within these bounds from now on."""
@@ -70,7 +89,7 @@ class Keeper:
             retention.max_bytes, retention.min_free_bytes, retention.ballast_bytes
         )
         self._hold_s = retention.hold_s
-        self._ballast = Ballast(settings.data_dir / "ballast", retention.ballast_bytes)
+        self._ballast = _ballast(settings)
         # What is on its way may have been sent under earlier settings.
         self._reach = max(self._reach, REACH_UPLOADS * settings.uplink.batch_records)
         self._drops = self._store.drops(self._reach)
@@ -88,7 +107,7 @@ class Keeper:
         """
         if self._commits():
             self._refused_s = None
-            self._look()
+            self.look()
             return True
         now_s = self._clock.monotonic_s()
         if self._refused_s is None:
@@ -118,7 +137,7 @@ class Keeper:
             return True
         return self._ballast.release() and self._store.retry()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Measure the room, and decide what the next transaction may hold; between two of them."""
         now_s = self._clock.monotonic_s()
         if now_s < self._next_look_s:

@@ -204,6 +204,8 @@ class Pipeline:
         self._score_due()
         if self._must_commit():
             self._commit()
+        elif not self._dirty:
+            self._keeper.look()
         self.moved_s = self._clock.monotonic_s()
 
     def _handle(self, item: Item) -> None:
@@ -350,7 +352,7 @@ class Pipeline:
         if self._keeper.commit(held_bytes=sum(map(_size, self._unacked))):
             self._machines.forget()
             self._outside.ack(self._unacked)
-            self._unacked, self._dirty = [], False
+            self._unacked, self._dirty = [], self._store.refusal is not None
         for outgoing in self._outgoing:
             self._outside.publish(outgoing)
         self._outgoing, self._urgent = [], False

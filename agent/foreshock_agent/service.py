@@ -13,7 +13,7 @@ from foreshock_agent.asks import Ask
 from foreshock_agent.budget import DayBudget
 from foreshock_agent.clock import SystemClock, boot_id
 from foreshock_agent.health import Health, Vitals
-from foreshock_agent.keeper import Keeper
+from foreshock_agent.keeper import Keeper, open_store
 from foreshock_agent.link import PahoLink, Will
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.outbox import Outbox
@@ -28,7 +28,6 @@ from foreshock_agent.pipeline import (
 from foreshock_agent.reloader import Reloader
 from foreshock_agent.scoring import Scorer, model_policy
 from foreshock_agent.sources import Sources
-from foreshock_agent.store import Store
 from foreshock_agent.update.store import ModelStore
 from foreshock_agent.update.trial import Limits
 from foreshock_agent.update.trust import Trust
@@ -70,7 +69,7 @@ class Service:
         self._version = version
         self._clock = SystemClock(boot_id(os.environ.get("CREDENTIALS_DIRECTORY")))
         self._reloader = Reloader(settings, load=load, use=self._use, now_ns=self._clock.now_ns)
-        self._store = Store(settings.database, self._clock.now_ns())
+        self._store = open_store(settings, self._clock.now_ns())
         self._models = ModelStore(settings.models)
         self._scorer = Scorer(settings, self._current_model())
         self._sources = Sources(settings.sources, settings.max_message_bytes)

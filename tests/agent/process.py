@@ -71,6 +71,12 @@ class Agent:
             raise
 
     @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._child is not None
+        return self._child.pid
+
+    @property
     def log(self) -> str:
         """What it said."""
         return self._log.read_text()
