@@ -266,6 +266,10 @@ class Store(Journaled):
         """The lake holds this stream up to `seq`: move the cursor, count what was delivered."""
         if epoch not in self._cursors.epochs:
             return
+        if seq >= self._cursors.epochs[epoch].following[stream]:
+            # No copy mints our epoch; a machine put back to a snapshot of its memory goes on in it.
+            log.error("the lake holds %s of %s beyond ours: who else writes it?", stream, epoch)
+            self.accounts.add("epochs.written_elsewhere")
         before, after = self._cursors.acknowledge(epoch, stream, seq)
         if after == before:
             return
