@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from foreshock_agent.asks import Ask
 from foreshock_agent.budget import DayBudget
 from foreshock_agent.clock import SystemClock, boot_id
+from foreshock_agent.followed import Followed
 from foreshock_agent.health import Health, Vitals
 from foreshock_agent.keeper import Keeper, open_store
 from foreshock_agent.link import PahoLink, Will
@@ -76,6 +77,7 @@ class Service:
         self._health = Health(settings.health, self._vitals())
         self._local = self._local_link()
         self._keeper = Keeper(self._store, settings, self._clock)
+        self._followed = Followed(settings.followed)
         self._pipeline = Pipeline(
             settings=settings,
             store=self._store,
@@ -121,6 +123,8 @@ class Service:
         self._reloader.begin()
         self._health.start()
         stack.callback(self._health.stop)
+        self._local.follow(self._followed.filters)  # so that what is gone is taken back
+        self._follow()
         self._local.start()
         stack.callback(self._local.stop)
         stack.callback(self._say_goodbye)
@@ -152,6 +156,10 @@ class Service:
             durable=True,
             will=will,
         )
+
+    def _follow(self) -> None:
+        self._followed.add(self._filters())
+        self._local.follow(self._filters())
 
     def _filters(self) -> list[str]:
         return [*self._sources.topic_filters, topics.any_alarm_command(self._settings.at)]
@@ -302,7 +310,7 @@ class Service:
         sources = Sources(settings.sources, settings.max_message_bytes, self._sources.tracks)
         self._hand_over(UseSettings(settings, sources), "the settings")
         self._settings, self._sources = settings, sources
-        self._local.follow(self._filters())
+        self._follow()
         if self._uplink is not None:
             self._uplink.use(settings.uplink)
 

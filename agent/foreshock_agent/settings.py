@@ -279,6 +279,11 @@ class Settings(_Section):
         return self.data_dir / "reload.json"
 
     @property
+    def followed(self) -> Path:
+        """The topics that were ever subscribed to at the local broker (JSON)."""
+        return self.data_dir / "topics.json"
+
+    @property
     def models(self) -> Path:
         """The folder of model files."""
         return self.data_dir / "models"

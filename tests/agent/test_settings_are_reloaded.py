@@ -25,6 +25,7 @@ from tests.agent.rig import (
     Ledger,
     get,
     health_port,
+    online,
     sample,
     wait_for,
     write_settings,
@@ -138,6 +139,30 @@ def status(config: Path) -> dict[str, object]:
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     report: dict[str, object] = json.loads(done.stdout)
     return report
+
+
+@pytest.mark.needs("mosquitto")
+@pytest.mark.parametrize("client", ["direct", "paho"])
+def test_a_source_that_was_taken_out_while_the_agent_was_away_is_heard_no_more(
+    tmp_path: Path, local: Broker, client: str
+) -> None:
+    """The session at the broker outlives the settings, `kill -9` and all."""
+    write = partial(write_settings, tmp_path, local_port=local.port, local=f'client = "{client}"')
+    with Client(local.port, topics.status(AT)) as publisher:
+        with Agent(write(extra=MORE)) as agent:
+            wait_for(lambda: online(publisher), "the agent's birth")
+            publisher.publish_all([("more/pump-1/sample", sample(0, temperature=1))])
+            wait_for(lambda: agent.stored == 1, "a message of the source")
+            agent.kill()
+        publisher.latest.clear()
+        with Agent(write()) as agent:
+            wait_for(lambda: online(publisher), "the next birth")
+            publisher.publish_all([("plant/pump-1/sample", sample(1, temperature=1))])
+            wait_for(lambda: agent.stored == 2, "a message of a source that stayed")
+            publisher.publish_all([("more/pump-1/sample", sample(2, temperature=1))])
+            publisher.publish_all([("plant/pump-1/sample", sample(3, temperature=1))])
+            wait_for(lambda: agent.stored == 3, "the last message")
+            assert agent.ledger.accounts["messages.received"] == 3
 
 
 @pytest.mark.needs("mosquitto")
