@@ -27,8 +27,8 @@ class Asks:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Ask] = queue.SimpleQueue()
         self._bell, self._cord = socket.socketpair()
-        self._bell.setblocking(False)
-        self._cord.setblocking(False)
+        self._bell.settimeout(0)
+        self._cord.settimeout(0)
 
     def post(self, ask: Ask) -> None:
         """Ask."""
@@ -42,6 +42,11 @@ class Asks:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.post(Ask.STOP))
         signal.signal(signal.SIGHUP, lambda *_: self.post(Ask.RELOAD))
+
+    def close(self) -> None:
+        """Let go of the sockets."""
+        self._bell.close()
+        self._cord.close()
 
     def next(self, timeout_s: float | None) -> Ask | None:
         """Return the next ask, or None when none came in time (or the bell rang for nothing)."""
