@@ -55,7 +55,9 @@ def ui(
     """Open MLflow on runs, figures and models, and say its address."""
     from foreshock_trainer.mlflow_ui import Pages, Place  # noqa: PLC0415 - heavy
 
-    pages = Pages(tracking, Place(host, port, _login(username, password_file)))
+    place = Place(host, port, _login(username, password_file))
+    click.echo("MLflow is starting, which takes some seconds", err=True)
+    pages = Pages(tracking, place)
     pages.stop_on_signals()
     click.echo(f"MLflow is at {pages.url} (Ctrl-C ends it)")
     if sys.stdout.isatty() if opens is None else opens:
