@@ -149,6 +149,25 @@ def test_the_command_writes_what_retrain_takes_and_repeats_from_its_study(
     assert json.loads(judged.stdout)["metrics"]["f1"] > 0
 
 
+def test_a_study_that_is_no_database_is_named(learn: LearnSettings, tmp_path: Path) -> None:
+    study = tmp_path / "notes.txt"
+    study.write_text("not a database, and long enough to be taken for none" * 100)
+
+    with pytest.raises(TuneError, match=r"notes\.txt"):
+        tune(learn, how(study))
+
+
+def test_a_setting_that_is_no_number_is_refused(unbroken: Tuned, tmp_path: Path) -> None:
+    path, whole = tmp_path / "tuned.json", unbroken.as_json()
+    path.write_text(json.dumps(whole))
+    assert Tuned.read(path) == unbroken
+
+    for wrong in ("x", -1, 2.5, True):
+        path.write_text(json.dumps(whole | {"fit": {**whole["fit"], "depth": wrong}}))
+        with pytest.raises(TunedError, match="depth"):
+            Tuned.read(path)
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"v": 1, "fit": {"depth": "x"}}'])
 def test_a_file_that_no_tuning_wrote_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tuned.json"

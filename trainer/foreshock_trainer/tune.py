@@ -23,6 +23,7 @@ import numpy as np
 import optuna
 import xgboost as xgb
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from foreshock_trainer.evaluate import numbers, pr_auc, window_figures
 from foreshock_trainer.fit import fault_head, margin_of, threshold
@@ -172,9 +173,15 @@ class Search:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.how.study.parent.mkdir(parents=True, exist_ok=True)
         storage = f"sqlite:///{self.how.study}"
-        study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True
-        )
+        try:
+            study = optuna.create_study(
+                storage=storage, study_name=name, direction="maximize", load_if_exists=True
+            )
+        except (SQLAlchemyError, RuntimeError, optuna.exceptions.OptunaError) as error:
+            raise TuneError(
+                f"{self.how.study} cannot be opened as a file of studies "
+                f"({type(error).__name__}): give another --study"
+            ) from None
         if study.user_attrs.setdefault(ASKED, self.asked) != self.asked:
             raise TuneError(
                 f"{self.how.study} holds a tuning of another lake, window or question: give "

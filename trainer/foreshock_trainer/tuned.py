@@ -95,15 +95,25 @@ class Tuned:
             raw = json.loads(path.read_text(encoding="utf-8"))
             if raw["v"] != VERSION or set(raw["fit"]) != set(CHOSEN):
                 raise TunedError(f"{path} is of another version: tune again")
+            if wrong := [name for name, value in raw["fit"].items() if not _is_like(name, value)]:
+                raise TunedError(f"{path}: {', '.join(wrong)} of its fit cannot be that")
             values = {f.name: raw[f.name] for f in fields(cls)}
             made = cls(**values | {"features": tuple(map(str, raw["features"]))})
             made.applied(FitSettings())
+            made.summary()
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise TunedError(
                 f"{path} is not what `foreshock trainer tune --out` writes "
                 f"({type(error).__name__}: {error})"
             ) from None
         return made
+
+
+def _is_like(name: str, value: object) -> bool:
+    """Say whether a value is a number of the kind that the setting has by default."""
+    default = getattr(FitSettings(), name)
+    kinds = (int,) if isinstance(default, int) else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and value >= 0
 
 
 def _short(value: object) -> str:
