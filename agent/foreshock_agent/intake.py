@@ -5,6 +5,11 @@ the (packet id, payload hash) of such messages in the last in-flight window is c
 data: after a new connect, a message with the DUP flag, a known packet id and the same payload is
 the same message. The DUP flag alone says nothing (the first delivery may have been lost before the
 commit).
+
+A broker that fell back to an older save hands out packet ids a second time, and a sensor at rest
+sends the same payload again. But redelivered messages come before new ones on a connection (MQTT
+3.1.1, section 4.6): so with the first new one, all that was taken on earlier connections and did
+not come again is settled, and forgotten.
 """
 
 from __future__ import annotations
@@ -30,7 +35,6 @@ class Seen:
     packet_id: int
     payload_hash: int
     number: int
-    connection: int = 0
 
 
 class IntakeIdentity:
@@ -39,37 +43,57 @@ class IntakeIdentity:
     def __init__(self, saved: Iterable[Seen] = ()) -> None:
         self._seen = {seen.packet_id: seen for seen in saved}
         self._fresh: dict[int, Seen] = {}
-        self._lost_at = 0
+        self._forgotten = 0
+        self._connection: int | None = None
+        self._earlier = 0
+        self._settled = False
 
     def session_lost(self, number: int) -> None:
         """Forget everything: in a new session packet ids begin again, nothing is redelivered."""
-        self._seen.clear()
-        self._fresh.clear()
-        self._lost_at = number
+        self._forget(number)
 
-    def is_redelivered(self, message: Delivery) -> bool:
-        """Say whether this message was taken before."""
-        known = self._seen.get(message.packet_id) if message.dup and message.qos else None
-        return (
-            known is not None
-            and known.connection != message.connection
-            and known.payload_hash == _hash(message.payload)
-        )
+    def is_redelivered(self, message: Delivery, number: int) -> bool:
+        """Say whether this message was taken before; asked once for each, in order of arrival."""
+        if message.connection != self._connection:
+            self._connection, self._earlier, self._settled = message.connection, number - 1, False
+        if not message.qos:
+            return False
+        if not message.dup:
+            self._settle()
+            return False
+        known = self._seen.get(message.packet_id)
+        if known is None or known.number > self._earlier:
+            return False
+        if known.payload_hash != _hash(message.payload):
+            return False
+        self._note(Seen(known.packet_id, known.payload_hash, number))
+        return True
 
     def remember(self, message: Delivery, number: int) -> None:
         """Remember a message that is being taken."""
         if message.qos:
-            seen = Seen(message.packet_id, _hash(message.payload), number, message.connection)
-            self._seen[message.packet_id] = self._fresh[message.packet_id] = seen
+            self._note(Seen(message.packet_id, _hash(message.payload), number))
 
     def take_fresh(self, number: int) -> tuple[list[Seen], int]:
         """Return what the next commit must save, and the number up to which it may forget."""
+        self._forget(max(number - WINDOW, self._forgotten))
         fresh = list(self._fresh.values())
         self._fresh.clear()
-        upto = max(number - WINDOW, self._lost_at)
-        for seen in [seen for seen in self._seen.values() if seen.number <= upto]:
-            del self._seen[seen.packet_id]
-        return fresh, upto
+        return fresh, self._forgotten
+
+    def _note(self, seen: Seen) -> None:
+        self._seen[seen.packet_id] = self._fresh[seen.packet_id] = seen
+
+    def _settle(self) -> None:
+        if not self._settled:
+            self._settled = True
+            self._forget(self._earlier)
+
+    def _forget(self, upto: int) -> None:
+        self._forgotten = max(self._forgotten, upto)
+        for memory in (self._seen, self._fresh):
+            for seen in [seen for seen in memory.values() if seen.number <= upto]:
+                del memory[seen.packet_id]
 
 
 def _hash(payload: bytes) -> int:

@@ -85,16 +85,18 @@ class Reception:
         columns = Columns()
         held: list[Delivery] = []
         received: list[int] = []
-        for received_ns, message in enumerate(messages, start=now_ns):
-            self._count("messages.received")
-            if self._decode(message, received_ns, columns):
+        before = self._store.accounts["messages.received"]
+        self._count("messages.received", len(messages))
+        for nth, message in enumerate(messages, start=1):
+            received_ns = now_ns + nth - 1
+            if self._decode(message, before + nth, received_ns, columns):
                 columns.end_message()
                 held.append(message)
                 received.append(received_ns)
         return Decoded(held, np.array(received, np.int64), columns.arrivals())
 
-    def _decode(self, message: Delivery, received_ns: int, columns: Columns) -> bool:
-        if message.dup and self._identity.is_redelivered(message):
+    def _decode(self, message: Delivery, number: int, received_ns: int, columns: Columns) -> bool:
+        if self._identity.is_redelivered(message, number):
             self._count("messages.duplicate")
             return False
         try:
@@ -104,7 +106,7 @@ class Reception:
             self._count(f"messages.rejected.{error.reason}")
             return False
         if not own_time:
-            self._identity.remember(message, self._store.accounts["messages.received"])
+            self._identity.remember(message, number)
         return True
 
     def _count(self, name: str, count: int = 1) -> None:
