@@ -55,6 +55,14 @@ class File:
                     _write(content, max(start, one.offset), part)
         return bytes(content)
 
+    @property
+    def size(self) -> int:
+        """How long the running system sees it."""
+        size = len(self.durable)
+        for one in self.pending:
+            size = one.offset if one.data is None else max(size, one.offset + len(one.data))
+        return size
+
     def sync(self, count: int) -> None:
         """Make the first so many changes certain."""
         for one in self.pending[:count]:
@@ -102,7 +110,7 @@ class Disk:
         path, kind = paths[0], call.name.removesuffix("at").removesuffix("at2")
         if call.name in {"fsync", "fdatasync"}:
             self._sync(path, ended=call.ended)
-        elif call.name in {"pwrite64", "write", "ftruncate"}:
+        elif call.name in {"pwrite64", "write", "ftruncate", "fallocate"}:
             if not call.ended:
                 self._change(path, call)
         elif kind in {"open", "rename", "unlink"}:
@@ -120,7 +128,10 @@ class Disk:
             "pwrite64": lambda: Written(call.numbers[-1], call.data),
             "write": lambda: Written(tail, call.data),
             "ftruncate": lambda: Written(call.numbers[-1], None),
+            "fallocate": lambda: Written(sum(call.numbers[-2:]), None),
         }[call.name]()
+        if call.name == "fallocate" and what.offset <= self._files[path].size:
+            return
         self._tails[path] = tail + len(call.data)
         self._files[path].pending.append(what)
 
