@@ -44,14 +44,15 @@ class Drops:
         )
         return Room(free, page * unused, page * (pages - unused))
 
-    def choose(self, wanted: int) -> tuple[Stream, list[Span]]:
+    def choose(self, wanted: int, dearest: Worth = Worth.ALARMS) -> tuple[Stream, list[Span]]:
         """Return the stream of the cheapest class that has something, and runs of its records.
 
         They free `wanted` bytes, or are all there is of the class. Of the readings only what the
-        last snapshot holds may go: later chunks are replayed by a restart.
+        last snapshot holds may go: later chunks are replayed by a restart. Nothing goes that is
+        worth more than the `dearest` class.
         """
         (upto_n,) = self._db.execute("SELECT coalesce(max(n), 0) FROM snapshot").fetchone()
-        for one in Worth:
+        for one in (one for one in Worth if one <= dearest):
             found = list(worth.cheapest(self._spans(one, upto_n), wanted))
             if found:
                 return one.stream, list(worth.runs(found))

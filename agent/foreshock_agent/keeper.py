@@ -16,7 +16,7 @@ from foreshock_agent import disk
 from foreshock_agent.disk import Ballast
 from foreshock_agent.room import Bounds, Room, excess, has_room_for_bulk
 from foreshock_agent.store import Store
-from foreshock_agent.worth import REACH_UPLOADS, STORAGE_FULL
+from foreshock_agent.worth import REACH_UPLOADS, STORAGE_FULL, Worth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,8 +164,14 @@ class Keeper:
         return self.excess
 
     def drop(self) -> None:
-        """Drop a part of the excess, the least valuable first."""
-        stream, spans = self._drops.choose(min(self.excess, DROP_BYTES))
+        """Drop a part of the excess, the least valuable first.
+
+        Alarms and events go only where they alone are too many: for a disk that others filled they
+        have the reserve.
+        """
+        over = self.room.used > self._bounds.max_bytes
+        dearest = Worth.ALARMS if over else Worth.SCORES_AROUND_ALARMS
+        stream, spans = self._drops.choose(min(self.excess, DROP_BYTES), dearest)
         for span in spans:
             self._store.drop_span(stream, span, STORAGE_FULL)
         self._next_look_s = self._clock.monotonic_s()

@@ -115,7 +115,7 @@ class Cursor:
 
 
 def reach_of(cursors: Iterable[Cursor], records: int) -> tuple[int, int]:
-    """Return the (epoch, seq) up to which the first so many pending records go.
+    """Return the (epoch, seq) up to which the first so many pending records go, or would go.
 
     The uplink sends nothing beyond this, and nothing up to it is ever dropped: what is on its way
     may be in the lake already, and dropped it would be counted twice. `cursors` are the durable
@@ -123,10 +123,8 @@ def reach_of(cursors: Iterable[Cursor], records: int) -> tuple[int, int]:
     """
     end = (0, 0)
     for cursor in cursors:
-        pending = max(0, cursor.last - cursor.acked)
-        if pending:
-            end = (cursor.epoch_n, cursor.acked + min(pending, records))
-        records -= pending
+        end = (cursor.epoch_n, cursor.acked + records)
+        records -= max(0, cursor.last - cursor.acked)
         if records <= 0:
             break
     return end

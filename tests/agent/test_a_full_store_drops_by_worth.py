@@ -51,6 +51,12 @@ def test_what_may_be_on_its_way_is_spared_and_no_more(
     assert spared == pending[:records]
 
 
+def test_what_is_only_being_stored_is_within_reach_too() -> None:
+    """Its seqs are beyond what the stored cursor has numbered."""
+    assert worth.reach_of([Cursor(1, 5, 9), Cursor(2, 3, 3)], 100) == (2, 3 + 96)
+    assert worth.reach_of([Cursor(1, 0, 0)], 100) == (1, 100)
+
+
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(1, 5), st.booleans()), max_size=30))
 def test_runs_hold_the_same_records_and_no_two_of_them_touch(
     steps: list[tuple[int, int, bool]],

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import resource
 import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from foreshock_trainer.lake import Lake
 from foreshock_wire import topics
+from foreshock_wire.topics import Stream
 from tests.agent.process import Agent
 from tests.agent.rig import (
     AT,
@@ -23,6 +26,7 @@ from tests.agent.rig import (
     wait_for,
     write_settings,
 )
+from tests.agent.sent_to_a_lake import assert_whole, dropped, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,11 +55,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def gateway(folder: Path, disk: Path, port: int) -> Agent:
+@pytest.fixture
+def centre(tmp_path: Path, local: Broker) -> Iterator[Path]:
+    """Let an ingest worker fill a lake from the broker; yield where that is."""
+    lake = tmp_path / "lake"
+    command = ["-m", "foreshock", "trainer", "ingest", "--broker", local.address]
+    with (tmp_path / "worker.log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, *command, "--lake", str(lake)], stdout=log, stderr=log
+        )
+    yield lake
+    worker.terminate()
+    assert worker.wait(30) == 0
+
+
+def gateway(folder: Path, disk: Path, port: int, cloud_port: int | None = None) -> Agent:
     """Return an agent that has its data, and nothing else, on that disk."""
     (folder / "gate").mkdir()
     (folder / "gate" / "data").symlink_to(disk)
-    return Agent(write_settings(folder / "gate", local_port=port, extra=EXTRA))
+    config = write_settings(folder / "gate", local_port=port, cloud_port=cloud_port, extra=EXTRA)
+    return Agent(config)
 
 
 def fill(disk: Path) -> Path:
@@ -96,10 +115,10 @@ def told(agent: Agent) -> int:
 
 
 @pytest.mark.needs("mosquitto", "mount-rights")
-def test_a_full_disk_stops_neither_scores_nor_alarms_and_all_is_told(
-    tmp_path: Path, small_disk: Path, local: Broker
+def test_a_full_disk_stops_neither_scores_nor_alarms_and_the_lake_adds_up(
+    tmp_path: Path, small_disk: Path, local: Broker, centre: Path
 ) -> None:
-    agent = gateway(tmp_path, small_disk, local.port)
+    agent = gateway(tmp_path, small_disk, local.port, cloud_port=local.port)
     with agent, Client(local.port, topics.status(AT), topics.any_alarm(AT)) as client:
         port = health_port(client)
         sent = publish(client, range(100))
@@ -116,12 +135,17 @@ def test_a_full_disk_stops_neither_scores_nor_alarms_and_all_is_told(
         wait_for(lambda: not problem(port), "the recovery")
         sent += publish(client, range(900, 1_000))
         wait_for(lambda: told(agent) == sent, "every message to be told")
+        wait_for(lambda: not agent.pending, "all to be in the lake")
         assert agent.stop() == 0
-        assert (small_disk / "ballast").stat().st_size == 400_000
-        ledger = agent.ledger
-        assert ledger.broken == []
-        assert ledger.accounts["messages.rejected.disk_full"] > 0
-        assert len(ledger.readings) == ledger.accounts["readings.stored"]
+    assert (small_disk / "ballast").stat().st_size == 400_000
+    accounts = agent.ledger.accounts
+    assert agent.ledger.broken == []
+    assert accounts["messages.rejected.disk_full"] > 0
+    lake = Lake(str(centre))
+    assert_whole(lake)
+    assert rows(lake, Stream.READINGS) == accounts["readings.delivered"] > 200
+    assert rows(lake, Stream.ALARMS) == accounts["alarms.delivered"] > 0
+    assert dropped(lake, Stream.ALARMS) == 0
 
 
 @pytest.mark.needs("mosquitto", "mount-rights")
