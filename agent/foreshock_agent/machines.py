@@ -140,6 +140,11 @@ class Machines:
             self._columns = np.array(by_channel, np.int64)[tracks.channel]
         return self._columns
 
+    @property
+    def unwritten(self) -> int:
+        """How many readings the next `flush` will write."""
+        return sum(len(rows.track) for rows in self._rows)
+
     # What is written ------------------------------------------------------------------------
 
     def flush(self) -> None:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRIM_EVERY_S: Final = 60.0
+MOST_READINGS: Final = 20_000
+"""So many readings are committed at once; of batches, more would only hold more memory."""
 OFFER_S: Final = 0.05
 HOUR_NS: Final = 3600 * SECOND_NS
 
@@ -333,7 +335,10 @@ class Pipeline:
 
     def _must_commit(self) -> bool:
         waited_s = self._clock.monotonic_s() - self._last_commit_s
-        full = len(self._unacked) >= self._settings.commit.messages
+        full = (
+            len(self._unacked) >= self._settings.commit.messages
+            or self._machines.unwritten >= MOST_READINGS
+        )
         full = full and not self._keeper.holds_back
         return self._dirty and (
             self._urgent or full or waited_s >= self._settings.commit.interval_s

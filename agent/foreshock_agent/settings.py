@@ -123,6 +123,8 @@ class WindowSettings(_Section):
 class CommitSettings(_Section):
     """When a transaction ends: at once on an alarm, by `messages`, or after `interval_s`.
 
+    It also ends when it holds many readings, so that batches do not fill the memory.
+
     `messages` is half of the broker's in-flight window (Mosquitto's default is 20): a full window
     would stop the broker until the interval is over.
     """

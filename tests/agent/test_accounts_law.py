@@ -6,16 +6,21 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foreshock_agent import pipeline
 from foreshock_agent.accounts import broken_laws, total
 from foreshock_agent.link import Delivery
 from foreshock_agent.pipeline import LakeAcked, SessionBegan
 from foreshock_agent.store import QUARANTINE_ROWS
 from foreshock_wire.topics import Stream
 from tests.agent.rig import AT, BEGIN_NS, MINUTE_NS, Bench, Ledger, sample
+
+if TYPE_CHECKING:
+    import pytest
 
 STAMP = BEGIN_NS
 
@@ -183,4 +188,16 @@ def test_nothing_is_acknowledged_before_its_commit(tmp_path: Path) -> None:
     bench.commit()
     assert bench.acked == [message]
     assert len(Ledger.read(bench.settings.database).readings) == 2
+    bench.close()
+
+
+def test_many_readings_are_committed_before_their_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MOST_READINGS", 6)
+    bench = Bench(tmp_path)
+    for slot in range(4):
+        bench.step(bench.delivery(sample(slot, temperature=1, pressure=2), "pump-1"))
+    assert len(bench.acked) == 3
+    assert len(Ledger.read(bench.settings.database).readings) == 6
     bench.close()

@@ -36,6 +36,7 @@ MAGIC: Final = b"FSB1"
 MAX_BODY_BYTES: Final = 64 << 20
 """A body that claims to be larger is refused before it is unpacked."""
 MAX_SEQ: Final = (1 << 63) - 1
+MAX_INDEX: Final = (1 << 16) - 1
 
 _ENVELOPE: Final = struct.Struct("<4sIBI")
 FEW_NAMES: Final = 16
@@ -287,7 +288,7 @@ def _check_table(table: str, names: Sequence[str], index: npt.NDArray[Any]) -> N
     last = int(index.max())
     if last >= len(names) or (index.dtype.kind != "u" and int(index.min()) < 0):
         raise BatchError(f"telemetry batch: an index points outside its {len(names)} {table}")
-    if last > np.iinfo(_INDEX).max:
+    if last > MAX_INDEX:
         raise BatchError(f"telemetry batch: {len(names)} {table} are too many for one batch")
     check = _check_few if len(names) <= FEW_NAMES else _check_names
     check(table, *names)
