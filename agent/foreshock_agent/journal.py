@@ -12,11 +12,12 @@ from __future__ import annotations
 import functools
 import sqlite3
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from foreshock_agent.accounts import Accounts
 
@@ -163,18 +164,23 @@ class Journaled(ABC):
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
+    @contextmanager
+    def noting_refusals(self) -> Iterator[None]:
+        """Let the disk refuse what is done inside, which nobody misses."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._refused(error)
+
     def make(self, call: Call) -> None:
         """Make a change, or only remember it while the disk refuses."""
         if self.shedding and call.kind.bulk:
             self._count_shed(call.kind.name, call.arguments)
             return
         self._calls.append(call)
-        if self.refusal is not None:
-            return
-        try:
-            self._do(call)
-        except sqlite3.Error as error:
-            self._refused(error)
+        if self.refusal is None:
+            with self.noting_refusals():
+                self._do(call)
 
     def _do(self, call: Call) -> None:
         with self.accounts.muted(call.made):

@@ -191,6 +191,7 @@ class Keeper:
         return {
             "store_used_bytes": self.room.used,
             "store_available_bytes": self.room.available,
+            "changes_waiting": self._store.waiting,
             "disk_refuses": float(self._store.refusal is not None),
             "disk_full": float(self._store.shedding),
         }

@@ -94,10 +94,7 @@ def _migrated(path: Path) -> sqlite3.Connection:
 
 
 class Store(Journaled):
-    """The single writer of the agent's database.
-
-    What a disk refuses to take is not lost yet: see `Journaled`.
-    """
+    """The single writer of the agent's database; what a disk refuses is not lost (`Journaled`)."""
 
     def __init__(self, path: Path, now_ns: int) -> None:
         super().__init__()
@@ -332,8 +329,12 @@ class Store(Journaled):
         Only chunks with nothing newer than `newest_ns` are looked into; `needed` says which of a
         chunk's readings must stay. A chunk of which some must is kept with those alone.
         """
-        if self.refusal is not None:
-            return False
+        if self.refusal is None:
+            with self.noting_refusals():
+                return self._trim(newest_ns, needed)
+        return False
+
+    def _trim(self, newest_ns: int, needed: Callable[[Readings], Bool]) -> bool:
         self.begin()
         pending_n = chunks.first_pending(self._db)
         upto_n = self.snapshot().n if pending_n is None else min(self.snapshot().n, pending_n - 1)

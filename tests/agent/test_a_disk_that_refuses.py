@@ -143,6 +143,31 @@ def test_after_the_hold_it_is_scored_acknowledged_and_told_and_alarms_are_kept(
     assert ledger(bench).accounts["messages.stored"] >= stored + 50
 
 
+def test_a_trim_that_the_disk_refuses_ends_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(bench, range(100))
+    bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 200))
+    bench.store.begin()
+    bench.machines.save()
+    bench.commit()
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+    def refuse(*_: object) -> None:
+        raise full
+
+    monkeypatch.setattr("foreshock_agent.chunks.keep_only", refuse)
+    assert not bench.machines.trim(0)
+    assert bench.store.refusal is full
+    monkeypatch.undo()
+    bench.clock.seconds += 2
+    send(bench, range(100, 125))
+    assert bench.store.refusal is None
+    assert ledger(bench).broken == []
+    assert ledger(bench).accounts["messages.stored"] == 125
+
+
 def test_readings_are_tried_again_later_and_later(bench: Bench) -> None:
     """A disk that takes alarms and no readings, as under a quota, does not hold up each score."""
     send(bench, range(50))
