@@ -37,9 +37,9 @@ kill_test: ## Kill, cut and freeze agent, ingest and brokers 20 times a test (AR
 kill-test: kill_test
 
 .PHONY: faults
-faults: ## The whole fault laboratory, half an hour and more (ARGS='--kills 50 --seed 7 --client paho')
+faults: ## The whole fault laboratory, half an hour and more (ARGS='--kills 50 --flips 99 --seed 7 --client paho')
 	@sh scripts/setup.sh dev
-	@$(BIN)/python -m pytest -n 2 --dist load tests/faults --kills 300 --cuts 1000 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist load tests/faults --kills 300 --cuts 1000 --flips 1000 $(ARGS)
 
 .PHONY: lint
 lint: ## Check style, types and layers

@@ -134,6 +134,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="The agents' client of the machines' broker (default: direct).",
     )
     group.addoption("--cuts", type=int, default=40, help="Power cuts (default: 40).")
+    group.addoption("--flips", type=int, default=40, help="How many databases are damaged.")
     group.addoption("--seed", type=int, default=20261123, help="The dice (default: 20261123).")
 
 

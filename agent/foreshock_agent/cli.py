@@ -52,15 +52,14 @@ def run(config: Path, log_level: str) -> None:
     the last good one running, and `foreshock agent status` says why.
     """
     from foreshock_agent.asks import Asks  # noqa: PLC0415 - one use
+    from foreshock_agent.lifetime import run_agent  # noqa: PLC0415 - heavy
     from foreshock_agent.notify import Supervisor  # noqa: PLC0415 - one use
-    from foreshock_agent.service import Service  # noqa: PLC0415 - heavy
     from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
 
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     asks = Asks()
     asks.hear_signals()
-    service = Service(load(config), _version(), lambda: load(config))
-    service.run(asks, Supervisor(os.environ))
+    run_agent(lambda: load(config), _version(), asks, Supervisor(os.environ))
 
 
 @cli.command()

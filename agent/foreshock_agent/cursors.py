@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -10,6 +11,9 @@ from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
+
+    from foreshock_agent.seals import Values
 
 
 @dataclass(slots=True)
@@ -45,14 +49,18 @@ class Cursors:
     @classmethod
     def read(cls, db: sqlite3.Connection) -> Self:
         """Read all epochs; the rows were checked when the database was opened."""
-        by_n: dict[int, Epoch] = {}
-        for row in EPOCHS.read(db, "ORDER BY n"):
-            n, name, started_ns, salvage = row.values
-            by_n[n] = Epoch(n, name, started_ns, salvage)
-        for row in CURSORS.read(db):
-            n, stream, following, acked = row.values
-            by_n[n].following[Stream(stream)] = following
-            by_n[n].acked[Stream(stream)] = acked
+        return cls.of(
+            (row.values for row in EPOCHS.read(db)), (row.values for row in CURSORS.read(db))
+        )
+
+    @classmethod
+    def of(cls, epochs: Iterable[Values], cursors: Iterable[Values]) -> Self:
+        """Make them of their tables' rows."""
+        by_n = {values[0]: Epoch(*values) for values in sorted(epochs)}
+        for n, stream, following, acked in cursors:
+            if n in by_n:
+                by_n[n].following[Stream(stream)] = following
+                by_n[n].acked[Stream(stream)] = acked
         return cls({epoch.name: epoch for epoch in by_n.values()})
 
     @property
@@ -78,8 +86,30 @@ class Cursors:
             self._changed.add((name, stream))
         return before, after
 
+    def salvages(self, stream: Stream, epoch_n: int, seq: int) -> bool:
+        """Say whether a record is one that is being salvaged: of such an epoch, and not sent."""
+        found = next((one for one in self.epochs.values() if one.n == epoch_n), None)
+        return found is not None and bool(found.salvage) and seq > found.acked[stream]
+
     def save(self, db: sqlite3.Connection) -> None:
         """Write what changed since the last call."""
         for name, stream in sorted(self._changed):
             self.epochs[name].save_cursor(db, stream)
         self._changed.clear()
+
+
+def begin_epoch(db: sqlite3.Connection, now_ns: int) -> None:
+    """Begin an epoch: no start, and no copy of the database, numbers in another's.
+
+    Those of earlier starts of which nothing is left to send or to keep are forgotten.
+    """
+    name = f"{now_ns:016x}{secrets.token_hex(4)}"
+    (before,) = db.execute("SELECT coalesce(max(n), 0) FROM epochs").fetchone()
+    Epoch(before + 1, name, now_ns).save(db)
+    db.execute(
+        "DELETE FROM epochs WHERE n < (SELECT max(n) FROM epochs) "
+        "AND NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.epoch = epochs.n) AND NOT EXISTS"
+        " (SELECT 1 FROM cursors WHERE cursors.epoch = n AND acked_seq < next_seq - 1)"
+    )
+    for table in ("cursors", "tombstones"):
+        db.execute(f"DELETE FROM {table} WHERE epoch NOT IN (SELECT n FROM epochs)")  # noqa: S608

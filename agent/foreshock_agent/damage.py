@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from foreshock_wire.errors import ForeshockError
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 DAMAGED = "damaged"
 """The reason of a tombstone for what a disk lost."""
+
+
+_CORRUPTIONS: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG}
 
 
 class StoreDamagedError(ForeshockError):
@@ -31,14 +34,21 @@ class UnreadableError(ForeshockError):
         self.mark = mark
 
 
+SQLITE_ERRORS: Final = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading a damaged file can end in: SQLite quotes a broken schema in its message, and Python
+cannot read that as text."""
+
+
 def is_corruption(error: BaseException) -> bool:
     """Say whether an error of SQLite's means that the file is not what was written."""
     code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return isinstance(error, UnicodeDecodeError) or code & 0xFF in _CORRUPTIONS
 
 
 @contextmanager
-def corruption_told() -> Iterator[None]:
+def corruption_told(
+    errors: tuple[type[Exception], ...] = (sqlite3.DatabaseError,),
+) -> Iterator[None]:
     """Tell of corruption in our own terms.
 
     Raises:
@@ -46,7 +56,7 @@ def corruption_told() -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except errors as error:
         if not is_corruption(error):
             raise
         raise StoreDamagedError(f"the database is damaged: {error}") from None

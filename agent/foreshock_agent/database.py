@@ -31,7 +31,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA journal_size_limit={16 << 20}")
-    except sqlite3.Error:
+    except BaseException:
         connection.close()
         raise
     return connection

@@ -92,6 +92,34 @@ class Outbox:
                 reach -= waiting.last_seq - waiting.acked
         return None
 
+    def look(self, stream: Stream, after: Mapping[str, int], limit: int) -> tuple[str, int] | None:
+        """Check what `next_parcel` would read, and return (epoch, seq) up to which that is.
+
+        Raises:
+            UnreadableError: what comes next is damaged or gone.
+            StoreDamagedError: the database is.
+        """
+        with corruption_told(), snapshot(self._db):
+            for waiting in _waiting(self._db, stream):
+                mark = max(waiting.acked, after.get(waiting.epoch, 0))
+                if mark < waiting.last_seq:
+                    return waiting.epoch, self._look(waiting, mark, limit)
+        return None
+
+    def _look(self, waiting: Waiting, mark: int, limit: int) -> int:
+        tombstone = gaps.after(self._db, waiting.stream, waiting.epoch_n, mark)
+        if tombstone is not None and tombstone.first_seq <= mark + 1:
+            return min(tombstone.last_seq, waiting.last_seq)
+        end = waiting.last_seq if tombstone is None else tombstone.first_seq - 1
+        return min(self._rows(waiting, mark, end, limit)[-1].last_seq, end)
+
+    def _rows(self, waiting: Waiting, mark: int, end: int, limit: int) -> list[Piece]:
+        with closing(pieces(self._db, waiting.stream, waiting.epoch_n, mark)) as found:
+            rows = list(islice(whole(found, mark, end), limit))
+        if not rows:
+            raise UnreadableError(waiting.stream, waiting.epoch_n, mark)
+        return rows
+
     def _after(self, waiting: Waiting, mark: int, limit: int) -> Parcel:
         stream, epoch, end = waiting.stream, waiting.epoch, waiting.last_seq
         tombstone = gaps.after(self._db, stream, waiting.epoch_n, mark)
@@ -105,10 +133,7 @@ class Outbox:
             end = tombstone.first_seq - 1
         if stream is Stream.READINGS:
             return self._readings(waiting, mark, end, limit)
-        with closing(pieces(self._db, stream, waiting.epoch_n, mark)) as found:
-            rows = list(islice(whole(found, mark, end), limit))
-        if not rows:
-            raise UnreadableError(stream, waiting.epoch_n, mark)
+        rows = self._rows(waiting, mark, end, limit)
         payload = _ENCODE[stream](epoch, rows)
         return Parcel(stream, epoch, rows[0].first_seq, rows[-1].last_seq, payload)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.clock import ClockWatch
+from foreshock_agent.damage import corruption_told
 from foreshock_agent.inbox import Inbox
 from foreshock_agent.intake import IntakeIdentity
 from foreshock_agent.judge import Judge
@@ -190,11 +191,16 @@ class Pipeline:
         return len(self._machines)
 
     def run(self, stopping: threading.Event) -> None:
-        """Work until `stopping` is set, then commit what is open."""
+        """Work until `stopping` is set, then commit what is open.
+
+        Raises:
+            StoreDamagedError: the database is not what was written.
+        """
         try:
-            while not stopping.is_set():
-                self.step(self._inbox.take(timeout_s=0.05))
-            self._commit()
+            with corruption_told():
+                while not stopping.is_set():
+                    self.step(self._inbox.take(timeout_s=0.05))
+                self._commit()
         finally:
             self._inbox.close()
 

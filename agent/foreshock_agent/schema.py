@@ -162,6 +162,17 @@ MIGRATIONS: Final[list[Callable[[Database], None]]] = [_first, _second, _third, 
 """Migration i makes version i + 1; a released one is never changed."""
 
 
+def version(db: sqlite3.Connection) -> int:
+    """Return the version that a database says it has; 0 is an empty one."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def fingerprint(db: sqlite3.Connection) -> int:
+    """Return a checksum over the schema and where its tables begin."""
+    rows = db.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master ORDER BY name")
+    return seals.seal([tuple(row) for row in rows])
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to the newest version, each step in a transaction of its own.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ from foreshock_agent.followed import Followed
 from foreshock_agent.health import Health, Vitals
 from foreshock_agent.keeper import Keeper, open_store
 from foreshock_agent.link import PahoLink, Will
+from foreshock_agent.mender import Mender
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.outbox import Outbox
 from foreshock_agent.pipeline import (
@@ -34,6 +34,7 @@ from foreshock_agent.update.trial import Limits
 from foreshock_agent.update.trust import Trust
 from foreshock_agent.update.updater import Updater
 from foreshock_agent.uplink import Uplink
+from foreshock_agent.workers import worker
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import Status
@@ -41,7 +42,7 @@ from foreshock_wire.model import Model
 from foreshock_wire.topics import Down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from foreshock_agent.asks import Asks
     from foreshock_agent.link import Delivery, Link
@@ -71,6 +72,13 @@ class Service:
         self._clock = SystemClock(boot_id(os.environ.get("CREDENTIALS_DIRECTORY")))
         self._reloader = Reloader(settings, load=load, use=self._use, now_ns=self._clock.now_ns)
         self._store = open_store(settings, self._clock.now_ns())
+        try:
+            self._compose(settings)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _compose(self, settings: Settings) -> None:
         self._models = ModelStore(settings.models)
         self._scorer = Scorer(settings, self._current_model())
         self._sources = Sources(settings.sources, settings.max_message_bytes)
@@ -87,6 +95,7 @@ class Service:
             clock=self._clock,
             outside=Outside(self._local.ack, self._publish_local, self._committed),
         )
+        self._mender = Mender(settings.database, self._pipeline.post, self._store.beacon.sync)
         self._budget = DayBudget(
             settings.uplink.bytes_per_day, settings.uplink_spent, self._clock.now_ns
         )
@@ -108,7 +117,8 @@ class Service:
                     self._reloader.reload()
                     supervisor.ready()
                 supervisor.report(self._stuck(), self._reloader.note)
-            supervisor.stopping()
+            if not failures:
+                supervisor.stopping()
         if failures:
             raise failures[0]
 
@@ -128,12 +138,13 @@ class Service:
         self._local.start()
         stack.callback(self._local.stop)
         stack.callback(self._say_goodbye)
-        stack.enter_context(_worker("pipeline", self._pipeline.run, asks, failures))
+        stack.enter_context(worker("pipeline", self._pipeline.run, asks, failures))
+        stack.enter_context(worker("mender", self._mender.run, asks, failures))
         if self._cloud is None or self._uplink is None or self._updater is None:
             return
         self._cloud.start()
         stack.callback(self._cloud.stop)
-        stack.enter_context(_worker("uplink", self._uplink.run, asks, failures))
+        stack.enter_context(worker("uplink", self._uplink.run, asks, failures))
         self._updater.start()
         stack.callback(self._updater.stop)
 
@@ -362,32 +373,3 @@ class Service:
             moved |= {"the uplink": self._uplink.moved_s, "the updater": self._updater.moved_s}
         still = [name for name, moved_s in moved.items() if now_s - moved_s > limit_s]
         return f"no move for {limit_s:g} s: {', '.join(still)}" if still else ""
-
-
-@contextmanager
-def _worker(
-    name: str,
-    work: Callable[[threading.Event], None],
-    asks: Asks,
-    failures: list[BaseException],
-) -> Iterator[None]:
-    """Run `work` in a thread that has its own end; if it fails, the process is told to stop."""
-    ending = threading.Event()
-    thread = threading.Thread(
-        target=_guarded, args=(lambda: work(ending), asks, failures), name=name, daemon=True
-    )
-    thread.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        thread.join()
-
-
-def _guarded(work: Callable[[], None], asks: Asks, failures: list[BaseException]) -> None:
-    try:
-        work()
-    except BaseException as error:
-        log.exception("a worker failed: the process ends, and its next start recovers")
-        failures.append(error)
-        asks.post(Ask.STOP)

@@ -6,25 +6,25 @@ and accounts stand or fall together. WAL with `synchronous=FULL`: a commit survi
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import secrets
-import sqlite3
-from contextlib import ExitStack, closing, contextmanager
-from typing import IO, TYPE_CHECKING, Final
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
 
 from foreshock_agent import chunks, gaps, schema, streams
 from foreshock_agent.accounts import Accounts
-from foreshock_agent.cursors import Cursors, Epoch
-from foreshock_agent.damage import DAMAGED
-from foreshock_agent.database import connect
+from foreshock_agent.beacon import Beacon, Known
+from foreshock_agent.cursors import Cursors, begin_epoch
+from foreshock_agent.damage import DAMAGED, StoreDamagedError, corruption_told
 from foreshock_agent.drops import Drops
+from foreshock_agent.header import Header
 from foreshock_agent.intake import Seen
 from foreshock_agent.journal import Journaled, both_states, journaled, newest_alarm
+from foreshock_agent.opening import mark_damaged, opened
 from foreshock_agent.quarantine import Quarantine
 from foreshock_agent.records import Snapshot
+from foreshock_agent.rescue import COMMITS, COUNTED
 from foreshock_agent.seals import ACCOUNTS, ALARM_HEADS, INTAKE, MACHINES, RECORDS, SCORES, SNAPSHOT
-from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from foreshock_agent.chunks import Bool, ChunkDamagedError, Found, Rows
     from foreshock_agent.damage import UnreadableError
+    from foreshock_agent.opening import Opened
     from foreshock_agent.records import ScoreRow
-    from foreshock_agent.seals import Values
+    from foreshock_agent.seals import Sealed, Values
     from foreshock_agent.tracks import Tracks
     from foreshock_agent.worth import Span
     from foreshock_wire.batch import Readings
@@ -51,105 +52,62 @@ QUARANTINE_ROWS: Final = 1000
 """Newest rejected messages that are kept for a look."""
 
 
-class StoreError(ForeshockError):
-    """The database cannot be used; the message says which, why and what to do."""
-
-
-def _lock(path: Path) -> IO[bytes]:
-    """Hold the data folder for this process; a killed one lets go by dying.
-
-    Raises:
-        StoreError: another agent runs on it, or it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("wb")
-    except OSError as error:
-        raise StoreError(f"data folder {path.parent}: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise StoreError(
-            f"another agent runs on {path.parent}: stop it, or give this one its own data_dir"
-        ) from None
-    return lock
-
-
-def _migrated(path: Path) -> sqlite3.Connection:
-    connection = None
-    try:
-        connection = connect(path)
-        schema.migrate(connection)
-    except BaseException as error:
-        if connection is not None:
-            connection.close()
-        if not isinstance(error, sqlite3.Error):
-            raise
-        raise StoreError(
-            f"database {path}: {error}; free the disk or its permissions, or if it is damaged "
-            "move it aside (never delete it: it holds what was not delivered yet)"
-        ) from None
-    return connection
-
-
 class Store(Journaled):
     """The single writer of the agent's database; what a disk refuses is not lost (`Journaled`)."""
 
     def __init__(self, path: Path, now_ns: int) -> None:
+        """Open it for a new start, at `now_ns` (UTC); one that is damaged is begun anew.
+
+        Raises:
+            StoreError: another agent runs on it, or it cannot be read or written.
+        """
         super().__init__()
+        try:
+            self._open(path, now_ns)
+        except StoreDamagedError as fault:
+            mark_damaged(path, str(fault))
+            self._open(path, now_ns)
+
+    def _open(self, path: Path, now_ns: int) -> None:
         with ExitStack() as undo:
-            self._lock = undo.enter_context(_lock(path.with_suffix(".lock")))
-            self._db = undo.enter_context(closing(_migrated(path)))
-            undo.pop_all()
-        self.accounts = Accounts(dict(self._db.execute("SELECT name, value FROM accounts")))
-        self._mint_epoch(now_ns)
-        self._forget_epochs()
-        self._cursors = Cursors.read(self._db)
+            found = opened(path)
+            undo.enter_context(found.lock)
+            self._db = found.db
+            undo.callback(self._db.close)
+            with corruption_told():
+                self._begin(path, found, now_ns)
+            self._ends = undo.pop_all()
+
+    def _begin(self, path: Path, found: Opened, now_ns: int) -> None:
+        self.accounts = Accounts(dict(row.values for row in ACCOUNTS.read(self._db)))
         self._quarantine = Quarantine.of(path)
         self._kept_n = 0
-        self._last_n = self._newest_n()
+        self._known_n = found.known.last_n if found.known else 0
+        self._version = schema.version(self._db), schema.fingerprint(self._db)
+        self.begin()
+        begin_epoch(self._db, now_ns)
+        self._read_again()
+        self.beacon = Beacon(path)
+        self._finish()
         self._note_stored()
+        self.beacon.sync()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        Header.of(path).keep()
 
     def _newest_n(self) -> int:
-        newest = "SELECT max(coalesce((SELECT max(n) FROM chunks), 0), {})"
-        return int(self._db.execute(newest.format(self.snapshot().n)).fetchone()[0])
+        newest = "SELECT max(coalesce((SELECT max(n) FROM chunks), 0), ?, ?)"
+        found = self._db.execute(newest, (self.snapshot().n, self._known_n)).fetchone()
+        return int(found[0])
 
     @property
     def epoch(self) -> str:
         """The epoch of this start: what is stored from now on is numbered in it."""
         return self._cursors.now.name
 
-    def _mint_epoch(self, now_ns: int) -> None:
-        """Begin an epoch: no start, and no copy of the database, numbers in another's."""
-        name = f"{now_ns:016x}{secrets.token_hex(4)}"
-        with self._transaction():
-            (before,) = self._db.execute("SELECT coalesce(max(n), 0) FROM epochs").fetchone()
-            Epoch(before + 1, name, now_ns).save(self._db)
-
-    def _forget_epochs(self) -> None:
-        """Forget the epochs of earlier starts of which nothing is left to send or to keep."""
-        with self._transaction():
-            self._db.execute(
-                "DELETE FROM epochs WHERE n < (SELECT max(n) FROM epochs) "
-                "AND NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.epoch = epochs.n) AND NOT EXISTS"
-                " (SELECT 1 FROM cursors WHERE cursors.epoch = n AND acked_seq < next_seq - 1)"
-            )
-            for table in ("cursors", "tombstones"):
-                self._db.execute(f"DELETE FROM {table} WHERE epoch NOT IN (SELECT n FROM epochs)")  # noqa: S608
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Commit what is done inside, as far as the database alone goes."""
-        self.begin()
-        yield
-        self._db.execute("COMMIT")
-
     def close(self) -> None:
         """Close; what was not committed is not there."""
-        self._db.close()
-        self._lock.close()
+        self.beacon.close()
+        self._ends.close()
 
     def begin(self) -> None:
         """Open the transaction that the next `commit` ends, unless one is open."""
@@ -158,13 +116,34 @@ class Store(Journaled):
 
     def _finish(self) -> None:
         self.begin()
+        self.accounts.add(COMMITS)
         self._cursors.save(self._db)
         ACCOUNTS.put(self._db, self.accounts.changed(), "INSERT OR REPLACE")
         self._db.execute("COMMIT")
+        self._known_n = self._last_n
+        self.beacon.write(self._known())
+
+    def _known(self) -> Known:
+        version, fingerprint = self._version
+        return Known(
+            commits=self.accounts[COMMITS],
+            last_n=self._last_n,
+            version=version,
+            schema=fingerprint,
+            counts={table: len(names) for table, names in self._counted.items()},
+            epochs=tuple(self._cursors.epochs.values()),
+            tombstones=dict(self._tombstoned),
+            accounts=self.accounts.snapshot(),
+        )
 
     def _read_again(self) -> None:
         self._cursors = Cursors.read(self._db)
         self._last_n = self._newest_n()
+        self._tombstoned = Counter(gaps.pending(self._db))
+        self._counted = {
+            table: {name for (name,) in self._db.execute(f"SELECT machine FROM {table}")}  # noqa: S608
+            for table in COUNTED
+        }
 
     @journaled(bulk=True)
     def add_rows(self, rows: Rows, tracks: Tracks) -> None:
@@ -200,6 +179,7 @@ class Store(Journaled):
         """Note a machine that was heard for the first time."""
         self.begin()
         MACHINES.put(self._db, [(machine, None)], "INSERT OR IGNORE")
+        self._counted[MACHINES.name].add(machine)
 
     @journaled(key=lambda *_: "", merge=both_states)
     def save_snapshot(self, windows: str, states: Sequence[tuple[str, bytes]]) -> None:
@@ -223,6 +203,7 @@ class Store(Journaled):
             before = "SELECT alarm FROM alarm_heads WHERE machine = ?"
             (alarm,) = self._db.execute(before, (machine,)).fetchone() or (None,)
         ALARM_HEADS.put(self._db, [(machine, head, alarm)], "INSERT OR REPLACE")
+        self._counted[ALARM_HEADS.name].add(machine)
 
     @journaled()
     def protect(self, machine: str, episode: int, from_ns: int, to_ns: int) -> None:
@@ -274,6 +255,7 @@ class Store(Journaled):
         self._cursors.save(self._db)
         number = self._cursors.epochs[epoch].n
         dropped = gaps.settle(self._db, stream, number, before, after)
+        self._tombstoned[stream] -= dropped
         if stream is not Stream.READINGS:
             streams.delete(self._db, stream, number, before + 1, after)
         self.accounts.add(f"{stream}.delivered", after - before - dropped)
@@ -287,6 +269,7 @@ class Store(Journaled):
         self.begin()
         tombstone = gaps.Tombstone(stream, epoch_n, first_seq, last_seq, reason)
         gaps.add(self._db, tombstone)
+        self._tombstoned[stream] += tombstone.size
         self.accounts.add(f"{stream}.dropped.{reason}", tombstone.size)
         return tombstone.size
 
@@ -316,6 +299,23 @@ class Store(Journaled):
             self._put_aside(streams.table_of(stream).name, piece.rowid, piece.values)
         if lost.last_seq > mark:
             self.bury(stream, epoch.n, mark + 1, lost.last_seq, DAMAGED)
+
+    @journaled()
+    def restore(self, table: Sealed, rows: Sequence[Values]) -> None:
+        """Take rows of a damaged database over, under the keys that they have; once each."""
+        self.begin()
+        wanted = [row for row in rows if self._cursors.salvages(*streams.key_of(table, row))]
+        table.put(self._db, wanted, "INSERT OR IGNORE")
+
+    @journaled()
+    def salvaged(self) -> None:
+        """What could be salvaged is here: the epochs' records may go up, around what is missing."""
+        self.begin()
+        for epoch in self._cursors.epochs.values():
+            if epoch.salvage:
+                epoch.salvage = None
+                epoch.save(self._db)
+        self._quarantine.prune()
 
     def _put_aside(self, table: str, rowid: int, values: Values) -> None:
         """Move a damaged row to the quarantine."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from foreshock_agent import gaps
 from foreshock_agent.seals import CHUNKS, RECORDS, SCORES
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Generator, Iterator
 
-    from foreshock_agent.seals import Sealed
+    from foreshock_agent.seals import Sealed, Values
 
 
 class Piece(NamedTuple):
@@ -23,7 +23,7 @@ class Piece(NamedTuple):
     first_seq: int
     last_seq: int
     intact: bool
-    values: tuple[Any, ...]
+    values: Values
 
 
 class Unreadable(NamedTuple):
@@ -38,6 +38,15 @@ def table_of(stream: Stream) -> Sealed:
     if stream is Stream.READINGS:
         return CHUNKS
     return SCORES if stream is Stream.SCORES else RECORDS
+
+
+def key_of(table: Sealed, values: Values) -> tuple[Stream, int, int]:
+    """Return the stream, the epoch's number and the last seq of a stored row."""
+    if table is CHUNKS:
+        return Stream.READINGS, values[1], values[3]
+    if table is SCORES:
+        return Stream.SCORES, values[0], values[1]
+    return Stream(values[0]), values[1], values[2]
 
 
 def pieces(

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.damage import UnreadableError
+from foreshock_agent.mender import condemn
 from foreshock_agent.pace import Pace, longest_wait_s
 from foreshock_agent.pipeline import LakeAcked, StoreTask
 from foreshock_wire import topics
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from foreshock_agent.clock import Clock
     from foreshock_agent.outbox import Outbox, Parcel
     from foreshock_agent.settings import UplinkSettings
-    from foreshock_agent.store import Store
     from foreshock_wire.topics import Gateway
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class Uplink:
         except UnreadableError as found:
             log.error("%s", found)  # noqa: TRY400 - the message says it all
             self._not_before_s[stream] = self._clock.monotonic_s() + IDLE_S
-            self._post(StoreTask(partial(_condemn, found)))
+            self._post(StoreTask(partial(condemn, found)))
             return None
 
     def _send(self, stream: Stream, under_way: UnderWay) -> bool:
@@ -228,7 +228,3 @@ class Uplink:
         self._budget.charge(size)
         if stream in BULK:
             self._pace.charge(size, now_s)
-
-
-def _condemn(found: UnreadableError, store: Store) -> None:
-    store.condemn(found)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from foreshock_agent.damage import UnreadableError
+from foreshock_agent.mender import condemn
 from foreshock_agent.outbox import Outbox
 from foreshock_agent.pipeline import LakeAcked, StoreTask
 from foreshock_trainer.inbox import Inbox, StreamKey
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from foreshock_agent.outbox import Parcel
-    from foreshock_agent.store import Store
     from foreshock_wire.batch import Readings, Scores
     from tests.agent.rig import Bench
 
@@ -77,12 +77,8 @@ class FarSide:
                     found = error
                 self.unreadable += 1
                 assert self.unreadable < GIVEN_UP, f"given up in vain: {found}"
-                bench.step(StoreTask(partial(_condemn, found)))
+                bench.step(StoreTask(partial(condemn, found)))
                 bench.commit()
-
-
-def _condemn(found: UnreadableError, store: Store) -> None:
-    store.condemn(found)
 
 
 def _contents(body: Readings | Scores | RecordBatch | Gap) -> Iterator[tuple[int, object]]:

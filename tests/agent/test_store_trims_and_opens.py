@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from foreshock_agent import chunks
+from foreshock_agent.opening import StoreError
 from foreshock_agent.outbox import Outbox
 from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.quarantine import Quarantine
 from foreshock_agent.schema import MIGRATIONS, StoreTooNewError
-from foreshock_agent.store import Store, StoreError
+from foreshock_agent.store import Store
 from foreshock_wire.batch import Scores, decode
 from foreshock_wire.topics import Stream
 from tests.agent.rig import BEGIN_NS, MINUTE_NS, Bench, Ledger, healthy, sample
@@ -155,12 +157,16 @@ def test_two_agents_cannot_share_a_folder(bench: Bench) -> None:
         Store(bench.settings.database, 1)
 
 
-def test_a_damaged_database_is_named_and_kept(tmp_path: Path) -> None:
+def test_what_is_no_database_is_kept_and_a_fresh_one_begun(tmp_path: Path) -> None:
     path = tmp_path / "agent.db"
     path.write_bytes(b"no database" * 1000)
-    with pytest.raises(StoreError, match=r"agent\.db.*move it aside"):
-        Store(path, 1)
-    assert path.read_bytes().startswith(b"no database")
+    store = Store(path, 1)
+    (entry,) = Quarantine.of(path).entries()
+    kept = Quarantine.of(path).folder / entry.name / "agent.db"
+    assert kept.read_bytes().startswith(b"no database")
+    assert "not a database" in entry.reason
+    assert store.accounts["store.damaged"] == 1
+    store.close()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -175,6 +181,7 @@ def test_a_newer_database_is_refused_in_words(tmp_path: Path) -> None:
     path = tmp_path / "agent.db"
     Store(path, 1).close()
     db = sqlite3.connect(path)
+    db.execute("CREATE TABLE news (a INTEGER)")
     db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(StoreTooNewError, match="version 99"):

@@ -41,6 +41,12 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
+def flips(request: pytest.FixtureRequest) -> int:
+    """How many databases are damaged: `--flips N`."""
+    return int(request.config.getoption("--flips"))
+
+
+@pytest.fixture
 def lab(
     request: pytest.FixtureRequest,
     tmp_path: Path,
