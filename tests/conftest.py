@@ -57,6 +57,15 @@ def _data_set(name: str) -> Callable[[], bool]:
     return (Path(os.environ.get("FORESHOCK_DATA", "missing")) / name).is_dir
 
 
+def _strace_traces() -> bool:
+    """Say whether strace is here and may trace: some containers forbid it."""
+    strace = shutil.which("strace", path=SEARCH_PATH)
+    if strace is None:
+        return False
+    command = [strace, "-o", os.devnull, "true"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def _docker_answers() -> bool:
     docker = shutil.which("docker", path=SEARCH_PATH)
     if docker is None:
@@ -89,7 +98,9 @@ OPTIONAL_THINGS: dict[str, OptionalThing] = {
     ),
     "chromium": OptionalThing(_program("chromium"), "apt-get install chromium"),
     "docker": OptionalThing(_docker_answers, "install Docker Engine and start it"),
-    "strace": OptionalThing(_program("strace"), "apt-get install strace (Linux only)"),
+    "strace": OptionalThing(
+        _strace_traces, "apt-get install strace, where a process may trace others (Linux only)"
+    ),
     "systemd-analyze": OptionalThing(_program("systemd-analyze"), "apt-get install systemd"),
     "mount-rights": OptionalThing(_may_mount, "run as root, where the kernel allows a tmpfs"),
     "network-interface": OptionalThing(
