@@ -150,11 +150,11 @@ QUICK: Final = Effort(
     peers=("plain_durable", "plain_volatile"),
 )
 FULL: Final = Effort(
-    rounds=5,
+    rounds=3,
     machines=50,
     single=200_000,
     bulk=4_000_000,
-    limit_s=10.0,
+    limit_s=6.0,
     killed=20_000,
     peers=tuple(PEERS),
 )

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GATHER_S: Final = 0.002
-CALM_GATHER_S: Final = 0.01
-BUSY: Final = 32
-"""Reads are so far apart (less when the last one brought BUSY messages), so that small messages
-share the cost of a read and of all that follows it. After a silence there is no wait."""
+LEAST_GATHER_S: Final = 0.002
+MOST_GATHER_S: Final = 0.02
+WORTH_READING: Final = 12
+"""Reads are so far apart that about as many messages share the cost of one, and of all that follows
+it in the agent, within these bounds; after a silence there is no wait."""
 
 POLL_S: Final = 1.0
 HELD_S: Final = 0.02
@@ -201,17 +201,17 @@ class DirectLink:
         channel.close()
 
     def _serve(self, channel: Channel, reader: Reader) -> None:
-        next_s = 0.0
+        read_s, gather_s = 0.0, LEAST_GATHER_S
         while not self._stopping.is_set():
             self._keep_alive(channel)
             if self._held and not self._handed_over():
                 channel.wait(HELD_S, reading=False)
                 continue
             if channel.wait(POLL_S):
-                time.sleep(max(0.0, next_s - time.monotonic()))
-                began_s = time.monotonic()
+                time.sleep(max(0.0, read_s + gather_s - time.monotonic()))
+                before_s, read_s = read_s, time.monotonic()
                 self._take(reader, channel.read())
-                next_s = began_s + (GATHER_S if len(self._held) >= BUSY else CALM_GATHER_S)
+                gather_s = gathering_s(read_s - before_s, len(self._held))
 
     def _take(self, reader: Reader, data: bytes) -> None:
         parsed = reader.feed(data)
@@ -263,6 +263,12 @@ class DirectLink:
             self.errors += 1
             log.exception("callback failed on %s", self._where)
             return None
+
+
+def gathering_s(elapsed_s: float, messages: int) -> float:
+    """Return how long to gather before a next read, when so many messages came in `elapsed_s`."""
+    worth_s = elapsed_s * WORTH_READING / max(messages, 1)
+    return min(max(worth_s, LEAST_GATHER_S), MOST_GATHER_S)
 
 
 def _credentials(
