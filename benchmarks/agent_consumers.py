@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 AT: Final = Gateway("works", "gate-1")
-START_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 180.0
 TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 ROOT: Final = Path(__file__).parent.parent
