@@ -9,7 +9,6 @@ broker sends again what was not acknowledged.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -23,12 +22,11 @@ from foreshock_agent.judge import Judge
 from foreshock_agent.link import Delivery
 from foreshock_agent.machines import Machines
 from foreshock_agent.reception import Reception
-from foreshock_agent.records import ScoreRow
-from foreshock_agent.scoring import RULE, SECOND_NS
+from foreshock_agent.score_records import message_of, row_of
+from foreshock_agent.scoring import SECOND_NS
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmCommand
-from foreshock_wire.messages import Score as ScoreMessage
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -281,22 +279,14 @@ class Pipeline:
         if (watch := self.watch) is not None:
             watch.scored(scores, 1e6 * (time.perf_counter() - began_s) / len(due))
         now_ns = self._clock.now_ns()
-        self._store.add_scores([_row(score, now_ns) for score in scores])
+        self._store.add_scores([row_of(score, now_ns) for score in scores])
         for score in scores:
             self._announce(self._judge.judge(score))
             self._outgoing.append(self._score_message(score))
 
     def _score_message(self, score: Score) -> Outgoing:
-        message = ScoreMessage(
-            machine=score.due.machine,
-            time_ns=score.due.window.end_ns,
-            probability=_told(score.probability),
-            novelty=_told(score.novelty),
-            margin=None if score.model == RULE else _told(score.margin),
-            model=None if score.model == RULE else score.model,
-        )
         topic = topics.score(self._settings.at, score.due.machine)
-        return Outgoing(topic, message.to_bytes())
+        return Outgoing(topic, message_of(score).to_bytes())
 
     def _announce(self, alarm: Alarm | None) -> None:
         if alarm is None:
@@ -386,20 +376,3 @@ class Pipeline:
 
 def _size(item: Item) -> int:
     return len(item.payload) if isinstance(item, Delivery) else 0
-
-
-def _told(value: float) -> float | None:
-    """Return what JSON can say of a figure."""
-    return value if math.isfinite(value) else None
-
-
-def _row(score: Score, now_ns: int) -> ScoreRow:
-    return ScoreRow(
-        score.due.machine,
-        score.due.window.end_ns,
-        now_ns,
-        score.model,
-        score.margin,
-        score.probability,
-        score.novelty,
-    )
