@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ def cli() -> None:
     Examples:
       foreshock agent run --config agent.toml
       foreshock agent status --config agent.toml
+      foreshock agent verify --config agent.toml
       foreshock agent update --config agent.toml --from /media/stick
       foreshock agent sources test --config agent.toml plant/pump-1/sample '{"t": 1}'
     """  # noqa: D301 - click's paragraph mark is a real backspace
@@ -106,6 +108,34 @@ def update(config: Path, folder: Path, *, as_json: bool) -> None:
     click.echo(json.dumps(said | {"reason": outcome.reason}) if as_json else text)
     if outcome.state != "committed":
         raise SystemExit(3)
+
+
+@cli.command()
+@CONFIG
+@JSON
+def verify(config: Path, *, as_json: bool) -> None:
+    """Check every checksum, the sequences for holes, and the accounting law; reads only.
+
+    It works beside a running agent. Exit codes: 0 all is whole, 1 something is not.
+    """
+    from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
+    from foreshock_agent.verify import rows_of  # noqa: PLC0415 - heavy
+    from foreshock_agent.verify import verify as verified  # noqa: PLC0415 - heavy
+
+    database = load(config).database
+    length = rows_of(database) if database.exists() else 0
+    with click.progressbar(range(length), label="rows", file=sys.stderr) as bar:
+        report = verified(database, bar.update)
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        click.echo(f"{report['rows']} rows checked, {report['waiting']} records wait to go up")
+        for entry in report["quarantine"]:
+            click.echo(f"in quarantine: {entry}")
+    for problem in report["problems"]:
+        click.echo(f"not whole: {problem}", err=True)
+    if report["problems"]:
+        raise SystemExit(1)
 
 
 def _print_status(report: dict[str, Any]) -> None:
