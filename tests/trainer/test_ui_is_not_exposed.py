@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from contextlib import closing, contextmanager
@@ -25,13 +27,22 @@ SEARCH = "/api/2.0/mlflow/registered-models/search"
 
 
 @contextmanager
-def shown(root: Path, place: Place) -> Iterator[str]:
-    pages = Pages(root, place)
+def shown(root: Path, *options: str) -> Iterator[str]:
+    """Run the command as a process until SIGTERM, which must end all that it started."""
+    command = [sys.executable, "-m", "foreshock", "trainer", "ui", "--tracking", str(root)]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     try:
-        yield pages.url
+        url = process.stdout.readline().split()[3]
+        yield url
+        process.terminate()
+        assert process.wait(30) == 0
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(url, timeout=5)  # noqa: S310 - our own server
     finally:
-        pages.stop()
-    assert pages.process.returncode is not None
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def ask(url: str, password: str | None = None) -> tuple[int, bytes]:
@@ -57,8 +68,12 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_login_is_asked_for_and_what_is_behind_it_is_the_registry(tracking: Path) -> None:
-    with shown(tracking, Place(login=Login("ops", PASSWORD))) as url:
+def test_a_login_is_asked_for_and_what_is_behind_it_is_the_registry(
+    tracking: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_text(PASSWORD + "\n")
+    login = ("--username", "ops", "--password-file", str(tmp_path / "password"))
+    with shown(tracking, *login) as url:
         assert url.startswith("http://127.0.0.1:")
         assert ask(url + SEARCH)[0] == 401
         assert ask(url + SEARCH, "wrong password")[0] == 401

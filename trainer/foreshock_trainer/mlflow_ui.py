@@ -22,7 +22,6 @@ from foreshock_wire.broker import is_this_machine
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import FrameType
 
 LOGINS: Final = "ui-logins.db"
 LOGIN_SETTINGS: Final = "ui-login.ini"
@@ -101,16 +100,6 @@ class Pages:
                 except subprocess.TimeoutExpired:
                     continue
         self.process.wait()
-
-    def stop_on_signals(self) -> None:
-        """End in order on SIGTERM and SIGINT."""
-
-        def end(number: int, frame: FrameType | None) -> None:
-            del number, frame
-            self.stop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, end)
 
     def _wait(self) -> None:
         deadline_s = time.monotonic() + START_S

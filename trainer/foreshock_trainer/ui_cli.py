@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from foreshock_trainer.mlflow_ui import Login
 
 
@@ -57,12 +60,22 @@ def ui(
 
     place = Place(host, port, _login(username, password_file))
     click.echo("MLflow is starting, which takes some seconds", err=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     pages = Pages(tracking, place)
-    pages.stop_on_signals()
-    click.echo(f"MLflow is at {pages.url} (Ctrl-C ends it)")
-    if sys.stdout.isatty() if opens is None else opens:
-        webbrowser.open(pages.url)
-    pages.process.wait()
+    try:
+        click.echo(f"MLflow is at {pages.url} (Ctrl-C ends it)")
+        if sys.stdout.isatty() if opens is None else opens:
+            webbrowser.open(pages.url)
+        pages.process.wait()
+    finally:
+        pages.stop()
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave by way of every `finally`: a server that nobody waits for would stay."""
+    del number, frame
+    sys.exit(0)
 
 
 def _login(username: str | None, password_file: Path | None) -> Login | None:
