@@ -32,6 +32,7 @@ def cli() -> None:
     Examples:
       foreshock agent run --config agent.toml
       foreshock agent status --config agent.toml
+      foreshock agent outbox --config agent.toml
       foreshock agent verify --config agent.toml
       foreshock agent update --config agent.toml --from /media/stick
       foreshock agent sources test --config agent.toml plant/pump-1/sample '{"t": 1}'
@@ -136,6 +137,23 @@ def verify(config: Path, *, as_json: bool) -> None:
         click.echo(f"not whole: {problem}", err=True)
     if report["problems"]:
         raise SystemExit(1)
+
+
+@cli.command()
+@CONFIG
+@JSON
+def outbox(config: Path, *, as_json: bool) -> None:
+    """Show what waits to go up: by stream the records, their bytes and the oldest."""
+    from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
+    from foreshock_agent.waiting import waiting  # noqa: PLC0415 - heavy
+
+    report = waiting(load(config).database)
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    for stream, one in report.items():
+        oldest = "-" if one["oldest_ns"] is None else _rfc3339(one["oldest_ns"])
+        click.echo(f"{stream:<10} {one['records']:>12} records {one['bytes']:>14} bytes  {oldest}")
 
 
 def _print_status(report: dict[str, Any]) -> None:

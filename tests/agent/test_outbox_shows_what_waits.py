@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from click.testing import CliRunner
+
+from foreshock_agent.cli import cli
+from foreshock_agent.pipeline import LakeAcked
+from foreshock_wire.topics import Stream
+from tests.agent.rig import BEGIN_NS, MINUTE_NS, Bench, healthy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_records_bytes_and_the_oldest_of_each_stream(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, extra="[limits.temperature]\nhigh = 10\n")
+    for slot in range(12):
+        bench.take(healthy(1, slot))
+    bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 10))
+    bench.commit()
+    command = ["outbox", "--config", str(tmp_path / "agent.toml")]
+    report = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
+    assert report["readings"]["records"] == 2 * 12 - 10
+    assert report["readings"]["oldest_ns"] == BEGIN_NS + 5 * MINUTE_NS
+    assert report["readings"]["bytes"] > 0
+    assert report["scores"]["records"] == 4
+    assert report["alarms"]["records"] == 1
+    assert report["alarms"]["oldest_ns"] >= BEGIN_NS
+    assert report["events"] == {"records": 0, "bytes": 0, "oldest_ns": None}
+    said = CliRunner().invoke(cli, command).stdout
+    assert "2024-01-01T00:05:00Z" in said
+    bench.close()
