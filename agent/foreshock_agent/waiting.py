@@ -21,7 +21,7 @@ _QUERIES = {
     Stream.SCORES: f"SELECT 0, min(time_ns) FROM scores AS t {_PENDING} seq > acked_seq",  # noqa: S608
 }
 _RECORDS = (
-    "SELECT sum(length(body)), "
+    "SELECT sum(length(body)), "  # noqa: S608 - constants
     "min(CASE WHEN json_valid(body) THEN json_extract(body, '$.time_ns') END) FROM records AS t "
     f"{_PENDING} t.stream = ?1 AND seq > acked_seq"
 )
