@@ -17,9 +17,9 @@ class ModelFigures(Message):
     `windows` is how many it was given, `errors` how many of these it gave no usable score for (it
     failed, was too late, or said NaN), `alarms` how many
     episodes of it stood in the block, raised before or in it.
-    `latency_us` is the 95th percentile of the time for a window. The rest is what became known in
-    this block from answers to alarms: true and false alarms of this model, and faults that it had
-    raised no alarm for.
+    `latency_us` is the 95th percentile of the processor's time for a window. The rest is what
+    became known in this block from answers to alarms: true and false alarms of this model, and
+    faults that it had raised no alarm for.
     """
 
     windows: Count

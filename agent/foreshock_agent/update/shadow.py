@@ -165,10 +165,10 @@ def main() -> int:
 def _scored(run: Callable[..., object], windows: npt.NDArray[np.float32]) -> bytes:
     """Return margin and microseconds a window, float32[N, 2]; NaN where the model fails."""
     rows = np.full((len(windows), 2), np.nan, np.float32)
-    began = time.perf_counter()
+    began = time.thread_time()
     with suppress(Exception):  # the runtime raises bare C++ exception types
         rows[:, 0] = run(windows).margin  # type: ignore[attr-defined]
-    rows[:, 1] = 1e6 * (time.perf_counter() - began) / len(windows)
+    rows[:, 1] = 1e6 * (time.thread_time() - began) / len(windows)
     return rows.tobytes()
 
 
