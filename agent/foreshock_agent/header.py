@@ -6,6 +6,7 @@ flipped bit there, and SQLite reads nothing at all; with the page as it was, it 
 
 from __future__ import annotations
 
+import os
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,10 +36,14 @@ class Header:
     kept: bytes | None
 
     @classmethod
-    def of(cls, database: Path) -> Self:
-        """Read both; of a file that is not there, nothing."""
+    def of(cls, database: Path, held: int | None = None) -> Self:
+        """Read both; of a file that is not there, nothing.
+
+        While this process has the database open, `held` must be a descriptor that is closed after
+        it: closing any other one would drop SQLite's locks (sqlite.org/howtocorrupt, 2.2).
+        """
         kept = _kept(database.with_suffix(".head"))
-        page = _first(database, _MOST_BYTES)
+        page = _first(database, _MOST_BYTES) if held is None else os.pread(held, _MOST_BYTES, 0)
         return cls(database, page[: _page_bytes(kept or page)], kept)
 
     def check(self) -> None:

@@ -7,6 +7,7 @@ and accounts stand or fall together. WAL with `synchronous=FULL`: a commit survi
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
@@ -73,9 +74,12 @@ class Store(Journaled):
             found = opened(path)
             undo.enter_context(found.lock)
             self._db = found.db
+            held = os.open(path, os.O_RDONLY)
+            undo.callback(os.close, held)
             undo.callback(self._db.close)
             with corruption_told():
                 self._begin(path, found, now_ns)
+            Header.of(path, held).keep()
             self._ends = undo.pop_all()
 
     def _begin(self, path: Path, found: Opened, now_ns: int) -> None:
@@ -92,7 +96,6 @@ class Store(Journaled):
         self._note_stored()
         self.beacon.sync()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        Header.of(path).keep()
 
     def _newest_n(self) -> int:
         newest = "SELECT max(coalesce((SELECT max(n) FROM chunks), 0), ?, ?)"
