@@ -108,14 +108,19 @@ class Run:
         command = [sys.executable, "-m", "foreshock", "fleet", "serve", "--json"]
         where = ["--broker", self.broker.address, "--state", str(self.state_dir)]
         self._coordinator = subprocess.Popen(
-            [*command, *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, *where], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
+        assert self._coordinator.stdout is not None  # noqa: S101 - it is a pipe
+        # Who is silent speaks once: somebody has to listen by then.
+        self._coordinator.stdout.readline()
 
     def _kill_coordinator(self) -> None:
         if self._coordinator is not None:
             # What wait4 says of memory begins before exec: it is this process's own.
             peak_kib = _peak_kib(self._coordinator.pid)
             self._coordinator.kill()
+            if self._coordinator.stdout is not None:
+                self._coordinator.stdout.close()
             _, code, used = os.wait4(self._coordinator.pid, 0)
             self._coordinator.returncode = code
             self.used.add(used, peak_kib)

@@ -162,7 +162,9 @@ def test_a_source_that_was_taken_out_while_the_agent_was_away_is_heard_no_more(
             publisher.publish_all([("more/pump-1/sample", sample(2, temperature=1))])
             publisher.publish_all([("plant/pump-1/sample", sample(3, temperature=1))])
             wait_for(lambda: agent.stored == 3, "the last message")
-            assert agent.ledger.accounts["messages.received"] == 3
+            accounts = agent.ledger.accounts
+            # One that was stored and not yet acknowledged at the kill may come again.
+            assert accounts["messages.received"] - accounts.get("messages.duplicate", 0) == 3
 
 
 @pytest.mark.needs("mosquitto")
