@@ -60,7 +60,7 @@ bench: ## Run every benchmark, quickly (ARGS='' for the full length)
 bench: ARGS = --quick
 bench:
 	@sh scripts/setup.sh dev
-	@for file in $$(grep -l __main__ benchmarks/*.py); do \
+	@for file in $$(grep -l __main__ $$(grep -l -e '"--quick"' benchmarks/*.py)); do \
 	  module=benchmarks.$$(basename $$file .py); echo "==> python -m $$module $(ARGS)"; \
 	  $(BIN)/python -m $$module $(ARGS) || exit 1; \
 	done
