@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    import pyarrow as pa
+
     from foreshock_wire.batch import Readings
 
 
@@ -125,17 +127,29 @@ def _identities(batch: Readings) -> Iterator[Identity]:
 
 def delivered_readings(lake: Path, site: str) -> list[tuple[Identity, float]]:
     """Read the lake's readings of one site with Delta's own reader, not with ours."""
-    from deltalake import DeltaTable  # noqa: PLC0415 - only the summary needs it
-
     columns = ["machine", "channel", "time_ns", "value"]
-    table = DeltaTable(str(lake / "readings")).to_pyarrow_table(
-        columns=columns, filters=[("site", "=", site)]
-    )
+    table = delta_table(lake / "readings", columns, [("site", "=", site)])
     values = (table.column(name).to_pylist() for name in columns)
     return [
         (Identity(machine, channel, time_ns), value)
         for machine, channel, time_ns, value in zip(*values, strict=True)
     ]
+
+
+def delta_table(
+    path: Path, columns: list[str], filters: list[tuple[str, str, str]] | None = None
+) -> pa.Table:
+    """Read columns of a Delta table on this disk.
+
+    By Arrow's own files: Delta's are Python objects, which Arrow's threads may still ask for when
+    the interpreter ends, and that aborts the process after all is said and done.
+    """
+    from deltalake import DeltaTable  # noqa: PLC0415 - only the summary needs it
+    from pyarrow import fs  # noqa: PLC0415 - only the summary needs it
+
+    files = fs.SubTreeFileSystem(str(path), fs.LocalFileSystem())
+    table = DeltaTable(str(path))
+    return table.to_pyarrow_table(columns=columns, filesystem=files, filters=filters)
 
 
 def first_publish_ns(log: Path) -> dict[str, list[tuple[int, int]]]:

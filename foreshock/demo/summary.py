@@ -67,7 +67,7 @@ def _delivered_alarms(setting: Setting) -> dict[tuple[str, int], Raised]:
     if not DeltaTable.is_deltatable(str(path)):
         return {}
     found: dict[tuple[str, int], Raised] = {}
-    for body in DeltaTable(str(path)).to_pyarrow_table(columns=["body"]).column(0).to_pylist():
+    for body in ledger.delta_table(path, ["body"]).column(0).to_pylist():
         alarm = json.loads(body)
         if alarm["state"] == "unacknowledged":
             raised = Raised(alarm["machine"], alarm["raised_ns"])
