@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import ExitStack
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import onnx
@@ -19,7 +20,7 @@ from foreshock_converter.sample import CHANNELS, tiny_model
 from foreshock_wire.container import sealed
 from foreshock_wire.spec import METADATA_KEY
 from tests.agent.process import Agent
-from tests.agent.rig import Client, healthy, write_settings
+from tests.agent.rig import MINUTE_NS, Client, healthy, write_settings
 from tests.fleet.conftest import wait_until
 
 if TYPE_CHECKING:
@@ -94,6 +95,14 @@ def agents(
         yield found
 
 
+def assert_no_window_was_left_out(agent: Agent) -> None:
+    """Across all swaps: one score every second minute, without a hole."""
+    scores = agent.ledger.scores
+    ends_ns = [end_ns for _, end_ns, *_ in scores]
+    assert {after - before for before, after in pairwise(ends_ns)} == {2 * MINUTE_NS}
+    assert len({model for _, _, model, *_ in scores}) > 1
+
+
 def committed(agents: dict[str, Agent]) -> set[str | None]:
     return {ModelStore(one.settings.models).current_sha256 for one in agents.values()}
 
@@ -129,3 +138,4 @@ def test_a_good_model_reaches_all_and_a_worse_one_leaves_nobody_behind(
     for agent in agents.values():
         assert agent.stop() == 0
         assert agent.ledger.broken == []
+        assert_no_window_was_left_out(agent)
