@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import os
 import sqlite3
 from contextlib import closing, suppress
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -21,6 +20,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from foreshock_agent import beacon, rescue, schema
 from foreshock_agent.damage import SQLITE_ERRORS, StoreDamagedError, corruption_told
 from foreshock_agent.database import connect
+from foreshock_agent.files import sync_directory, write_durably
 from foreshock_agent.header import Header
 from foreshock_agent.quarantine import Quarantine
 from foreshock_agent.seals import ACCOUNTS, CURSORS, EPOCHS, STATE
@@ -179,7 +179,7 @@ def mark_damaged(path: Path, reason: str) -> None:
     if mark.exists():
         return
     name = Quarantine.of(path).name("database")
-    _write(mark, json.dumps({"reason": reason, "entry": name}).encode())
+    write_durably(mark, json.dumps({"reason": reason, "entry": name}).encode())
 
 
 def _begin_anew(path: Path, known: Known | None) -> None:
@@ -196,12 +196,12 @@ def _begin_anew(path: Path, known: Known | None) -> None:
         schema.migrate(db)
         known = rescue.begin(db, folder / path.name, known, entry)
     fresh.replace(path)
-    _sync_folder(path.parent)
+    sync_directory(path.parent)
     with closing(beacon.Beacon(path)) as told:
         told.write(known)
     quarantine.prune(needed=_salvaged(known))
     _mark_of(path).unlink()
-    _sync_folder(path.parent)
+    sync_directory(path.parent)
 
 
 def _salvaged(known: Known) -> set[str]:
@@ -229,23 +229,5 @@ def _move(path: Path, folder: Path) -> None:
         head = path.with_suffix(".head")
         (folder / head.name).write_bytes(head.read_bytes())
         head.unlink()
-    _sync_folder(folder)
-    _sync_folder(path.parent)
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+    sync_directory(folder)
+    sync_directory(path.parent)
