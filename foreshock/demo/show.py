@@ -119,7 +119,19 @@ class Show(ABC):
         )
         return model
 
+    def _known_gateways(self) -> int:
+        """Return how many gateways the centre knows; who comes later gets the next rollout."""
+        from foreshock_fleet.state import open_state  # noqa: PLC0415 - the centre's, not the door's
+
+        with closing(open_state(self.place.fleet)) as state:
+            return len(state.devices())
+
     def _roll_out(self, model: Model) -> None:
+        self._wait(
+            lambda: self._known_gateways() == self.place.gateways,
+            ONLINE_TIMEOUT_S,
+            "the centre to hear of every gateway",
+        )
         self._say(f"rolling out {model.sha256[:12]} to {self.place.gateways} gateways")
         self.stage.crew.run(
             f"rollout-{model.version}",
