@@ -16,9 +16,9 @@ from foreshock_fleet.events import Offered, RollbackBegan
 from foreshock_fleet.health import Health, HealthGate, Tally, compare
 from foreshock_fleet.plan import Plan
 from foreshock_fleet.rollout import Member, Standing, apply, begin, step
-from foreshock_wire.messages import DeviceState
 from foreshock_wire.topics import Gateway
 from foreshock_wire.trials import LiveHealth, ModelFigures
+from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:
     from foreshock_fleet.events import Event, RolloutState

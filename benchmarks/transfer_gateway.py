@@ -20,8 +20,8 @@ from foreshock_agent.update.store import ModelStore
 from foreshock_agent.update.trust import Trust
 from foreshock_agent.update.updater import Updater
 from foreshock_wire import topics
-from foreshock_wire.messages import BlockRequest, DeviceState, Report
 from foreshock_wire.topics import Gateway
+from foreshock_wire.updates import BlockRequest, DeviceState, Report
 
 AT = Gateway("works", "gw-1")
 

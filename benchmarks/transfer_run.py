@@ -21,7 +21,7 @@ from foreshock_fleet.coordinator import repository_of
 from foreshock_fleet.keys import KeyFolder
 from foreshock_fleet.signed import SignedRepository
 from foreshock_fleet.state import Release, now_ns, open_state
-from foreshock_wire.messages import Report
+from foreshock_wire.updates import Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from foreshock_fleet.repository import Repository
-    from foreshock_wire.messages import BlockRequest, FileRequest
+    from foreshock_wire.updates import BlockRequest, FileRequest
 
 NO_SUCH_BLOCK: Final = b""
 """The answer to a request for a block that does not exist, so that a gateway need not wait."""

@@ -28,8 +28,8 @@ from foreshock_fleet.signed import SignedRepository
 from foreshock_fleet.state import COORDINATOR, now_ns
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError, MessageError
-from foreshock_wire.messages import BlockRequest, FileRequest, Report
 from foreshock_wire.trials import LiveHealth
+from foreshock_wire.updates import BlockRequest, FileRequest, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from foreshock_fleet.keys import KeyFolder
     from foreshock_fleet.state import Directive, FleetState, Heard
     from foreshock_wire.broker import BrokerAddress
-    from foreshock_wire.messages import Envelope
+    from foreshock_wire.updates import Envelope
 
 log = logging.getLogger(__name__)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from foreshock_fleet.signed import DIRECTIVE
-from foreshock_wire.messages import Desired, Envelope, Signature
 from foreshock_wire.signing import HALT_TYPE, PAYLOAD_TYPE, signed_bytes
+from foreshock_wire.updates import Desired, Envelope, Signature
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
     from foreshock_fleet.keys import KeyFolder
     from foreshock_fleet.signed import SignedRepository
-    from foreshock_wire.messages import Halt, Message
+    from foreshock_wire.messages import Message
     from foreshock_wire.topics import Gateway
+    from foreshock_wire.updates import Halt
 
 VALID_NS: Final = 7 * 86_400 * 10**9
 """How long a directive may be followed after it was signed; open ones are signed ever anew."""

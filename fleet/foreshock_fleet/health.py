@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from foreshock_wire.messages import TrialTerms
+from foreshock_wire.updates import TrialTerms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,7 +28,7 @@ from foreshock_fleet.events import (
     WaveSettled,
     WaveUnsettled,
 )
-from foreshock_wire.messages import DeviceState
+from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -11,7 +11,7 @@ from foreshock_fleet.health import evidence, is_non_inferior, why_worse
 if TYPE_CHECKING:
     from foreshock_fleet.health import HealthGate
     from foreshock_fleet.state import AuditEntry, Device, Rollout
-    from foreshock_wire.messages import Halt
+    from foreshock_wire.updates import Halt
 
 
 DRIFTED: Final = 0.25

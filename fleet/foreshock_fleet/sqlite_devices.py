@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from foreshock_fleet.errors import NoGatewayError
 from foreshock_fleet.sqlite_audit import audit
 from foreshock_fleet.state import Device
-from foreshock_wire.messages import DeviceState
 from foreshock_wire.topics import Gateway
+from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from foreshock_wire.messages import Report
+    from foreshock_wire.updates import Report
 
 KEEP_SESSIONS: Final = 16
 CLONE_AGAIN_NS: Final = 3600 * 10**9

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from foreshock_fleet.errors import HaltedError
 from foreshock_fleet.sqlite_audit import audit
-from foreshock_wire.messages import Halt
+from foreshock_wire.updates import Halt
 
 if TYPE_CHECKING:
     import sqlite3

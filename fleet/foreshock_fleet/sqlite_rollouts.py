@@ -13,8 +13,8 @@ from foreshock_fleet import rollout as rules
 from foreshock_fleet import sqlite_health
 from foreshock_fleet.events import Event, Offered, RollbackBegan, RolloutState
 from foreshock_fleet.plan import Plan
-from foreshock_wire.messages import DeviceState
 from foreshock_wire.topics import Gateway
+from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:
     import sqlite3

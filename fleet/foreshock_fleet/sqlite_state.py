@@ -23,9 +23,9 @@ from foreshock_fleet.schema import migrate
 from foreshock_fleet.sqlite_audit import audit, newest
 from foreshock_fleet.state import COORDINATOR, Directive, Release, Rollout
 from foreshock_wire.errors import MessageError
-from foreshock_wire.messages import Desired, DeviceState, Halt, ModelRef, Report
 from foreshock_wire.topics import Gateway
 from foreshock_wire.trials import LiveHealth
+from foreshock_wire.updates import Desired, DeviceState, Halt, ModelRef, Report
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence

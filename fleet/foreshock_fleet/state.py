@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from foreshock_fleet.plan import Plan
     from foreshock_fleet.rollout import Command, Progress, Standing, Verdict
     from foreshock_wire.errors import MessageError
-    from foreshock_wire.messages import Desired, DeviceState, Halt, Report
     from foreshock_wire.topics import Gateway
     from foreshock_wire.trials import LiveHealth
+    from foreshock_wire.updates import Desired, DeviceState, Halt, Report
 
 COORDINATOR: Final = "coordinator"
 """Who acts in the audit trail where no person does."""

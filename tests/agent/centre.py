@@ -25,7 +25,8 @@ from foreshock_fleet.keys import KeyFolder
 from foreshock_fleet.repository import Repository
 from foreshock_fleet.signed import SignedRepository
 from foreshock_wire import topics
-from foreshock_wire.messages import (
+from foreshock_wire.trials import LiveHealth
+from foreshock_wire.updates import (
     BlockRequest,
     Desired,
     DeviceState,
@@ -34,15 +35,14 @@ from foreshock_wire.messages import (
     Report,
     TrialTerms,
 )
-from foreshock_wire.trials import LiveHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from foreshock_agent.update.proving import Watch
-    from foreshock_wire.messages import Envelope
     from foreshock_wire.model import Model
+    from foreshock_wire.updates import Envelope
 
 AT = topics.Gateway("north", "gw-1")
 CHANNELS = tuple(channel.id for channel in SAMPLE_CHANNELS)

@@ -8,8 +8,8 @@ import numpy as np
 
 from foreshock_agent.scoring import Due
 from foreshock_rules.windows import Window
-from foreshock_wire.messages import Report
 from foreshock_wire.model import Model
+from foreshock_wire.updates import Report
 from tests.agent.rig import BEGIN_NS, MINUTE_NS, Bench
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ import pytest
 
 from foreshock_converter.sample import tiny_model
 from foreshock_fleet.directives import DirectiveSigner
-from foreshock_wire.messages import DeviceState, Halt
+from foreshock_wire.updates import DeviceState, Halt
 from tests.agent.centre import Centre, Rig, Signing, ns, sha_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from foreshock_wire.messages import Envelope
+    from foreshock_wire.updates import Envelope
 
 
 @pytest.fixture(scope="module")

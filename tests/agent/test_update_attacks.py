@@ -18,7 +18,7 @@ from foreshock_converter.sample import tiny_model
 from foreshock_fleet.keys import KeyFolder
 from foreshock_fleet.repository import Repository
 from foreshock_wire import topics
-from foreshock_wire.messages import DeviceState, Envelope
+from foreshock_wire.updates import DeviceState, Envelope
 from tests.agent.centre import AT, BLOCK, TODAY, Centre, Rig, Signing, sha_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from foreshock_agent.update.errors import FetchError
 from foreshock_agent.update.fetch import Download, Pacing
 from foreshock_agent.update.store import have_file
-from foreshock_wire.messages import ModelRef
+from foreshock_wire.updates import ModelRef
 
 BLOCK = 1024
 DATA = bytes(range(256)) * 43 + b"tail"

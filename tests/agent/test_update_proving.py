@@ -21,8 +21,8 @@ from foreshock_agent.update.trial import Limits
 from foreshock_converter.sample import synthetic_windows, tiny_model
 from foreshock_rules.windows import Window
 from foreshock_wire.container import sealed
-from foreshock_wire.messages import DeviceState, TrialTerms
 from foreshock_wire.model import Model
+from foreshock_wire.updates import DeviceState, TrialTerms
 from tests.agent.centre import CHANNELS, Centre, Rig, Signing, sha_of
 from tests.agent.rig import wait_for
 

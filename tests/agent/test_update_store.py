@@ -10,7 +10,7 @@ import pytest
 
 from foreshock_agent.update.errors import StoreError
 from foreshock_agent.update.store import ModelStore, Outcome, have_file
-from foreshock_wire.messages import DeviceState
+from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +141,7 @@ COMMITTER: Final = """
 import sys
 from pathlib import Path
 from foreshock_agent.update.store import ModelStore, Outcome, file_sha256
-from foreshock_wire.messages import DeviceState
+from foreshock_wire.updates import DeviceState
 import hashlib
 store = ModelStore(Path(sys.argv[1]))
 while True:

@@ -10,7 +10,7 @@ import pytest
 from foreshock_agent.update.fetch import HERE
 from foreshock_agent.update.store import have_file
 from foreshock_converter.sample import tiny_model
-from foreshock_wire.messages import DeviceState, Report
+from foreshock_wire.updates import DeviceState, Report
 from tests.agent.centre import BLOCK, Centre, Rig, Signing, sha_of
 
 if TYPE_CHECKING:

@@ -17,18 +17,15 @@ from foreshock_wire.messages import (
     AlarmAction,
     AlarmCommand,
     AlarmState,
-    BlockRequest,
-    Desired,
-    DeviceState,
     Gap,
     RecordBatch,
-    Report,
     Score,
     Status,
     UpAck,
     UpRecord,
 )
 from foreshock_wire.topics import Down, Gateway, Stream, Up
+from foreshock_wire.updates import BlockRequest, Desired, DeviceState, Report
 from tests.contract.peer import peer
 from tests.wire.samples import ALARM, MODEL, READINGS, SCORES, SHA, same
 

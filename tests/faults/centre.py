@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from foreshock_fleet.blocks import BlockService
 from foreshock_wire import topics
-from foreshock_wire.messages import BlockRequest, FileRequest, Report
 from foreshock_wire.topics import Down, Up
+from foreshock_wire.updates import BlockRequest, FileRequest, Report
 from tests.agent.centre import BLOCK, Signing
 from tests.agent.rig import AT, Client
 

@@ -11,7 +11,7 @@ from foreshock_fleet.blocks import NO_SUCH_BLOCK, BlockService
 from foreshock_fleet.errors import UnknownBlockError, UnknownReleaseError
 from foreshock_fleet.repository import Repository
 from foreshock_wire import topics
-from foreshock_wire.messages import BlockRequest
+from foreshock_wire.updates import BlockRequest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from foreshock_fleet.errors import HaltedError
 from foreshock_fleet.plan import Plan
 from foreshock_fleet.rollout import Command
 from foreshock_fleet.state import FleetState, Release, open_state
-from foreshock_wire.messages import DeviceState, Report
 from foreshock_wire.topics import Gateway
+from foreshock_wire.updates import DeviceState, Report
 from tests.fleet.conftest import EdgeProcess, Fleet, wait_until
 
 if TYPE_CHECKING:

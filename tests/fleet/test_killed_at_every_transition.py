@@ -12,8 +12,8 @@ from foreshock_fleet.health import HealthGate
 from foreshock_fleet.plan import Plan
 from foreshock_fleet.rollout import Command
 from foreshock_fleet.state import FleetState, Release, Rollout, open_state
-from foreshock_wire.messages import DeviceState
 from foreshock_wire.trials import LiveHealth, ModelFigures
+from foreshock_wire.updates import DeviceState
 from tests.fleet.two_gateways import ONE, SHA_A, SHA_B, TWO, told
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ from foreshock_fleet.health import (
 from foreshock_fleet.plan import Plan
 from foreshock_fleet.power import detection, power_of
 from foreshock_fleet.state import FleetState, Release, open_state
-from foreshock_wire.messages import DeviceState, Report
 from foreshock_wire.topics import Gateway
 from foreshock_wire.trials import LiveHealth, ModelFigures
+from foreshock_wire.updates import DeviceState, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ from mlflow.tracking.client import MlflowClient
 from foreshock_fleet.errors import RegistryError
 from foreshock_fleet.registry import fetch
 from foreshock_fleet.state import open_state
-from foreshock_wire.messages import DeviceState, Report
 from foreshock_wire.topics import Gateway
+from foreshock_wire.updates import DeviceState, Report
 from tests.fleet.conftest import set_up_signing
 
 AT = Gateway("north", "gw-1")

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from foreshock.cli import cli
 from foreshock_converter.sample import tiny_model
 from foreshock_fleet.state import Release, open_state
-from foreshock_wire.messages import DeviceState, Report
 from foreshock_wire.spec import Channel
 from foreshock_wire.topics import Gateway
+from foreshock_wire.updates import DeviceState, Report
 from tests.fleet.conftest import EdgeProcess, Fleet, wait_until
 
 if TYPE_CHECKING:

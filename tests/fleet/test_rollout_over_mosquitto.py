@@ -19,7 +19,7 @@ from foreshock_fleet.signed import SignedRepository
 from foreshock_fleet.state import Device, Release, open_state
 from foreshock_wire import topics
 from foreshock_wire.broker import BrokerAddress
-from foreshock_wire.messages import Desired, ModelRef
+from foreshock_wire.updates import Desired, ModelRef
 from tests.fleet.conftest import EdgeProcess, Fleet, set_up_signing, wait_until
 
 if TYPE_CHECKING:

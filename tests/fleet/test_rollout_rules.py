@@ -29,8 +29,8 @@ from foreshock_fleet.rollout import (
     settle,
     step,
 )
-from foreshock_wire.messages import DeviceState
 from foreshock_wire.topics import Gateway
+from foreshock_wire.updates import DeviceState
 
 OLD = "a" * 64
 SECOND = 10**9

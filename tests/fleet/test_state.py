@@ -11,8 +11,8 @@ from foreshock_fleet.errors import NoGatewayError, StateError, UnknownReleaseErr
 from foreshock_fleet.plan import Plan
 from foreshock_fleet.rollout import Command
 from foreshock_fleet.state import FleetState, Release, open_state
-from foreshock_wire.messages import DeviceState
 from foreshock_wire.topics import Gateway
+from foreshock_wire.updates import DeviceState
 from tests.fleet.two_gateways import ONE, SHA_A, SHA_B, TWO, told
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from foreshock.cli import cli
 from foreshock_agent.update.store import ModelStore
 from foreshock_fleet.state import now_ns, open_state
-from foreshock_wire.messages import Report
 from foreshock_wire.topics import Gateway
+from foreshock_wire.updates import Report
 from tests.fleet.conftest import CHANNELS, set_up_signing
 
 if TYPE_CHECKING:

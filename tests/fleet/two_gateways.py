@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from foreshock_wire.messages import DeviceState, Report
 from foreshock_wire.topics import Gateway
+from foreshock_wire.updates import DeviceState, Report
 
 SHA_A, SHA_B = "a" * 64, "b" * 64
 ONE, TWO = Gateway("north", "gw-1"), Gateway("north", "gw-2")

@@ -15,29 +15,31 @@ from foreshock_wire.messages import (
     AlarmCommand,
     AlarmPriority,
     AlarmState,
-    BlockRequest,
     ClockKind,
     ClockNoted,
-    Desired,
-    DeviceState,
-    Envelope,
-    FileRequest,
     Gap,
-    Halt,
     Message,
-    ModelRef,
     Reason,
     RecordBatch,
-    Report,
     Score,
-    Signature,
     Status,
-    TrialTerms,
     UpAck,
     UpRecord,
 )
 from foreshock_wire.spec import Advice, Channel, Golden, Histogram, ModelSpec, Role
 from foreshock_wire.trials import LiveHealth, ModelFigures
+from foreshock_wire.updates import (
+    BlockRequest,
+    Desired,
+    DeviceState,
+    Envelope,
+    FileRequest,
+    Halt,
+    ModelRef,
+    Report,
+    Signature,
+    TrialTerms,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt

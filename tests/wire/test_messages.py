@@ -13,15 +13,14 @@ from foreshock_wire.errors import MessageError
 from foreshock_wire.messages import (
     Alarm,
     AlarmCommand,
-    Desired,
     Gap,
     Message,
     RecordBatch,
-    Report,
     Status,
     UpAck,
     UpRecord,
 )
+from foreshock_wire.updates import Desired, Report
 from tests.wire.samples import ALARM, MESSAGES, SHA
 
 TYPES = sorted({type(sample) for sample in MESSAGES.values()}, key=lambda kind: kind.__name__)

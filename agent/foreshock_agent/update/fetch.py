@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from foreshock_wire.messages import ModelRef
+    from foreshock_wire.updates import ModelRef
 
 HERE: Final = 1
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from foreshock_agent.update.errors import FetchError, NoSuchFileError, UntrustedError
 from foreshock_wire.errors import MessageError
-from foreshock_wire.messages import Envelope
 from foreshock_wire.signing import FILE_BLOCK_BYTES, directive_path, target_path
+from foreshock_wire.updates import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from foreshock_wire.messages import ModelRef
     from foreshock_wire.topics import Gateway
+    from foreshock_wire.updates import ModelRef
 
 
 class FolderSource:

@@ -28,8 +28,8 @@ from foreshock_agent.update.times import Validity, admit
 from foreshock_agent.update.trial import Limits, run_trial
 from foreshock_rules.windows import WindowSpec
 from foreshock_wire.errors import ForeshockError
-from foreshock_wire.messages import DeviceState
 from foreshock_wire.model import Model
+from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from foreshock_agent.update.proving import Room
     from foreshock_agent.update.store import ModelStore
     from foreshock_agent.update.trust import Trust, Trusted
-    from foreshock_wire.messages import Desired, Envelope, Halt, ModelRef
     from foreshock_wire.topics import Gateway
     from foreshock_wire.trials import LiveHealth
+    from foreshock_wire.updates import Desired, Envelope, Halt, ModelRef
 
 log = logging.getLogger(__name__)
 

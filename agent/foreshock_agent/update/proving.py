@@ -23,8 +23,8 @@ from foreshock_agent.update.errors import SwapError, TrialError
 from foreshock_agent.update.rehearsal import rehearse
 from foreshock_agent.update.shadow import Shadow
 from foreshock_wire.errors import MessageError
-from foreshock_wire.messages import DeviceState
 from foreshock_wire.trials import LiveHealth
+from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from foreshock_agent.update.shadow import Taken
     from foreshock_agent.update.trial import Limits
     from foreshock_rules.alarms import AlarmPolicy
-    from foreshock_wire.messages import AlarmAnswer, Desired
+    from foreshock_wire.messages import AlarmAnswer
     from foreshock_wire.model import Model
+    from foreshock_wire.updates import Desired
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from foreshock_agent.files import sync_directory, write_durably
 from foreshock_agent.update.errors import StoreError
-from foreshock_wire.messages import DeviceState
+from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

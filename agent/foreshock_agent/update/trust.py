@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from foreshock_wire.messages import Desired, Envelope, Halt, ModelRef
+    from foreshock_wire.updates import Desired, Envelope, Halt, ModelRef
 
     ReadMetadata = Callable[[str], Iterator[bytes]]
     """Gives a metadata file's blocks, or raises `NoSuchFileError`."""

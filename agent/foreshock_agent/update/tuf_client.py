@@ -11,7 +11,6 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from foreshock_agent.update.errors import NoSuchFileError, UntrustedError
 from foreshock_wire.errors import MessageError
-from foreshock_wire.messages import Desired, Halt
 from foreshock_wire.signing import (
     DIRECTIVE_ROLE,
     HALT_TYPE,
@@ -19,13 +18,14 @@ from foreshock_wire.signing import (
     signed_bytes,
     target_path,
 )
+from foreshock_wire.updates import Desired, Halt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from foreshock_agent.update.trust import ReadMetadata
-    from foreshock_wire.messages import Envelope, ModelRef
+    from foreshock_wire.updates import Envelope, ModelRef
 
 Signed = TypeVar("Signed", Desired, Halt)
 

@@ -24,8 +24,8 @@ from foreshock_agent.update.proving import Room
 from foreshock_agent.update.trial import run_trial
 from foreshock_wire import topics
 from foreshock_wire.errors import MessageError
-from foreshock_wire.messages import BlockRequest, Envelope, FileRequest, Report
 from foreshock_wire.signing import FILE_BLOCK_BYTES
+from foreshock_wire.updates import BlockRequest, Envelope, FileRequest, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from foreshock_agent.update.trial import Limits
     from foreshock_agent.update.trust import Trust
     from foreshock_rules.alarms import AlarmPolicy
-    from foreshock_wire.messages import ModelRef
     from foreshock_wire.model import Model
     from foreshock_wire.trials import LiveHealth
+    from foreshock_wire.updates import ModelRef
 
 log = logging.getLogger(__name__)
 
