@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foreshock_wire.times import rfc3339
+
 if TYPE_CHECKING:
     from foreshock_agent.settings import Settings
 
@@ -68,16 +70,19 @@ def run(config: Path, log_level: str) -> None:
 @cli.command()
 @CONFIG
 @JSON
-def status(config: Path, *, as_json: bool) -> None:
-    """Show the accounts, what waits to go up, the machines and their alarms."""
+@click.option("--all", "every", is_flag=True, help="Every machine, not only those to look at.")
+def status(config: Path, *, every: bool, as_json: bool) -> None:
+    """Show the accounts, what waits to go up, and the machines that somebody should look at."""
     from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
     from foreshock_agent.status import read_status  # noqa: PLC0415 - heavy
+    from foreshock_agent.status_text import status_lines  # noqa: PLC0415 - one use
 
     report = read_status(load(config))
     if as_json:
         click.echo(json.dumps(report))
     else:
-        _print_status(report)
+        for line in status_lines(report, every=every):
+            click.echo(line)
     for law in report["broken_laws"]:
         click.echo(f"broken: {law}", err=True)
     if report["broken_laws"]:
@@ -125,12 +130,15 @@ def verify(config: Path, *, as_json: bool) -> None:
 
     database = load(config).database
     length = rows_of(database) if database.exists() else 0
-    with click.progressbar(range(length), label="rows", file=sys.stderr) as bar:
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(range(length), label="rows", file=sys.stderr, hidden=hidden) as bar:
         report = verified(database, bar.update)
     if as_json:
         click.echo(json.dumps(report))
     else:
-        click.echo(f"{report['rows']} rows checked, {report['waiting']} records wait to go up")
+        whole = "not whole" if report["problems"] else "whole"
+        rows, waiting = report["rows"], report["waiting"]
+        click.echo(f"{whole}: {rows:,} rows checked; {waiting:,} records wait to go up")
         for entry in report["quarantine"]:
             click.echo(f"in quarantine: {entry}")
     for problem in report["problems"]:
@@ -152,27 +160,10 @@ def outbox(config: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(report))
         return
     for stream, one in report.items():
-        oldest = "-" if one["oldest_ns"] is None else _rfc3339(one["oldest_ns"])
-        click.echo(f"{stream:<10} {one['records']:>12} records {one['bytes']:>14} bytes  {oldest}")
-
-
-def _print_status(report: dict[str, Any]) -> None:
-    for title in ("accounts", "pending"):
-        click.echo(f"{title}:")
-        for name, count in sorted(report[title].items()):
-            click.echo(f"  {name:<40} {count:>12}")
-    if day := report["uplink_day"]:
-        click.echo(f"uplink today: {day['bytes_today']} of {day['bytes_per_day']} bytes")
-    click.echo(f"machines: {report['machines']}   model: {report['model'] or 'none (limits)'}")
-    if report["dead_letters"]:
-        click.echo("rejected messages that are kept for a look:")
-    for one in report["dead_letters"]:
-        shown = one["payload"].encode("unicode_escape").decode("ascii")
-        click.echo(f"  {one['kept']:>5} {one['reason']}, the newest on {one['topic']}: {shown}")
-    if report["reload"]:
-        click.echo(f"settings: {report['reload']['said']}")
-    for alarm in report["alarms"]:
-        click.echo(f"  {alarm['machine']}: {alarm['state']} (episode {alarm['episode']})")
+        oldest = "-" if one["oldest_ns"] is None else rfc3339(one["oldest_ns"])
+        click.echo(
+            f"{stream:<10} {one['records']:>12,} records {one['bytes']:>14,} bytes  {oldest}"
+        )
 
 
 @cli.group()
@@ -207,22 +198,12 @@ def _decoded(settings: Settings, topic: str, payload: str) -> list[dict[str, Any
         {
             "machine": one.machine,
             "channel": one.channel,
-            "time": _rfc3339(one.time_ns),
+            "time": rfc3339(one.time_ns),
             "value": repr(one.value),
             "problem": problem,
         }
         for one, problem in sources.show(topic, payload.encode(), SystemClock().now_ns())
     ]
-
-
-def _rfc3339(time_ns: int) -> str:
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - one use
-
-    try:
-        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_ns // 1000)
-    except OverflowError:
-        return f"{time_ns} ns"
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _version() -> str:

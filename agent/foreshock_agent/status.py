@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from foreshock_agent.settings import Settings
 
 
+_SCORED = ("machine", "time_ns", "probability")
+_NEWEST_SCORES = (
+    "SELECT machine, max(time_ns), probability FROM scores GROUP BY machine ORDER BY machine"
+)
+
+
 class NoStoreError(ForeshockError):
     """There is no database that can be read."""
 
@@ -44,6 +50,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
         accounts = dict(db.execute("SELECT name, value FROM accounts"))
         machines = db.execute("SELECT count(*) FROM machines").fetchone()[0]
         heads = db.execute("SELECT machine, head FROM alarm_heads ORDER BY machine").fetchall()
+        scored = db.execute(_NEWEST_SCORES).fetchall()
         letters = dead_letters(db)
     except sqlite3.DatabaseError as error:
         raise NoStoreError(f"{settings.database} cannot be read: {error}") from None
@@ -58,6 +65,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
         "machines": machines,
         "model": ModelStore(settings.models).current_sha256,
         "alarms": [_head(machine, head) for machine, head in heads],
+        "scored": [dict(zip(_SCORED, row, strict=True)) for row in scored],
         "dead_letters": letters,
         "reload": _reload(last_outcome(settings.last_reload)),
         "broken_laws": broken_laws(accounts, pending[Stream.READINGS]),

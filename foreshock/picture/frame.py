@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from foreshock_plant.parameters import SUDDEN
-from foreshock_plant.truth import rfc3339
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.times import rfc3339
 
 if TYPE_CHECKING:
     from foreshock.picture.judged import Episode, JudgedLife

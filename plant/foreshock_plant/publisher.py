@@ -10,7 +10,8 @@ from foreshock_plant.feed import Feed, Sent
 from foreshock_plant.machine import START_NS, machine_ids, simulate
 from foreshock_plant.samples import HOUR_NS, samples
 from foreshock_plant.sensor_faults import Faulted, deliver, true_messages
-from foreshock_plant.truth import EventLog, in_order, rfc3339, write_faults, write_truth
+from foreshock_plant.truth import EventLog, in_order, write_faults, write_truth
+from foreshock_wire.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,13 +12,13 @@ from __future__ import annotations
 import csv
 import math
 import os
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
 from foreshock_plant.parameters import MODES
 from foreshock_plant.sensor_faults import Stretch
+from foreshock_wire.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("machine", "time", "kind", "mode", "detail")
 FAULT_COLUMNS: Final = ("machine", "channel", "fault", "begin", "end", "size")
-
-
-def rfc3339(time_ns: int) -> str:
-    """Return UTC nanoseconds as RFC 3339 with whole seconds (or microseconds when needed)."""
-    seconds, rest = divmod(time_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def in_order(lives: Iterable[Life]) -> list[tuple[str, Event]]:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from foreshock_agent.cli import cli
+from foreshock_wire.topics import Stream
 from tests.agent.rig import Bench, healthy
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ def test_a_whole_store_is_said_to_be_whole_beside_the_agent(bench: Bench, tmp_pa
     code, report, _ = verified(tmp_path)
     assert (code, report["problems"]) == (0, [])
     assert report["waiting"] == bench.store.accounts["readings.stored"] + SCORES
+
+
+def test_what_the_lake_holds_waits_no_longer(bench: Bench, tmp_path: Path) -> None:
+    bench.store.acked(bench.store.epoch, Stream.READINGS, 7)
+    bench.store.commit()
+    _, report, _ = verified(tmp_path)
+    assert report["waiting"] == bench.store.accounts["readings.stored"] + SCORES - 7
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from foreshock_plant.machine import START_NS, machine_ids, simulate
 from foreshock_plant.publisher import Plant
 from foreshock_plant.samples import samples
 from foreshock_plant.sensor_faults import Stretch, deliver, true_messages
-from foreshock_plant.truth import rfc3339
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

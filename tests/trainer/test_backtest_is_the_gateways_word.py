@@ -20,12 +20,12 @@ from foreshock_trainer.evaluate import HOURS_PER_MONTH, NS_PER_HOUR
 from foreshock_trainer.examples import tracks
 from foreshock_trainer.ingest import Ingest, Message
 from foreshock_trainer.label_files import add_labels
-from foreshock_trainer.labels import time_text
 from foreshock_trainer.lake import Lake
 from foreshock_trainer.outcomes import Event
 from foreshock_trainer.playback import EdgeSettings, play
 from foreshock_trainer.splits import is_test_machine
 from foreshock_wire.model import Model
+from foreshock_wire.times import rfc3339
 from foreshock_wire.topics import Stream, uplink
 from tests.agent.rig import AT, BEGIN_NS, MINUTE_NS, Bench, sample
 
@@ -215,7 +215,7 @@ def test_two_models_side_by_side_by_hand() -> None:
 
 
 def test_the_command_sets_two_models_side_by_side(ran: Ran, tmp_path: Path) -> None:
-    at = time_text(BEGIN_NS + 100 * MINUTE_NS)
+    at = rfc3339(BEGIN_NS + 100 * MINUTE_NS)
     rows = [f"{name},{at},failure,bearing,\n" for name in MACHINES[1:4]]
     labels = tmp_path / "labels.csv"
     labels.write_text("machine,time,kind,mode,detail\n" + "".join(rows))

@@ -21,12 +21,12 @@ from foreshock_trainer.labels import (
     LabelError,
     labels_of,
     time_ns,
-    time_text,
 )
 from foreshock_trainer.labels_cli import labels as command
 from foreshock_trainer.lake import Lake
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmAnswer, AlarmAnswered, RecordBatch, UpRecord
+from foreshock_wire.times import rfc3339
 from foreshock_wire.topics import Gateway, Stream, uplink
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def test_a_spreadsheets_byte_order_mark_and_extra_columns_are_no_obstacle(tmp_pa
 @given(st.datetimes(datetime(1700, 1, 1), datetime(2261, 12, 31)))  # noqa: DTZ001 - made aware below
 def test_times_survive_their_text(moment: datetime) -> None:
     text = moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
-    assert time_text(time_ns(text)) == text
+    assert rfc3339(time_ns(text)) == text
 
 
 def test_an_offset_is_counted_in() -> None:

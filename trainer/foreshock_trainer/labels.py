@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ from foreshock_trainer.lake import LakeError, StaleMarksError
 from foreshock_trainer.tables import columns_of
 from foreshock_wire.errors import ForeshockError, InvalidIdError
 from foreshock_wire.ids import check_id
+from foreshock_wire.times import EPOCH, rfc3339
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ ANSWER: Final = "answer"
 """... and about one that is an answer to an alarm."""
 
 _APP_ID: Final = "labels"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _YEARS: Final = range(1700, 2262)  # what int64 nanoseconds can hold
 
 
@@ -115,7 +115,7 @@ def answer_alarm(
     rows = lake.alarms(machine).to_pylist()
     told = [row["time_ns"] for row in rows if at_ns is None or row["time_ns"] <= at_ns]
     if not told:
-        by = "" if at_ns is None else f" by {time_text(at_ns)}"
+        by = "" if at_ns is None else f" by {rfc3339(at_ns)}"
         raise LabelError(
             f"the lake holds no alarm of machine {machine}{by}: nothing can be answered; a finding "
             "without an alarm is added with `foreshock trainer labels add`"
@@ -162,12 +162,7 @@ def time_ns(text: str) -> int:
         raise LabelError(f"time {text!r} has no offset: add Z if it is UTC")
     if moment.year not in _YEARS:
         raise LabelError(f"time {text!r} is not within {_YEARS.start} to {_YEARS.stop - 1}")
-    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def time_text(at_ns: int) -> str:
-    """Return UTC nanoseconds as RFC 3339, to the microsecond."""
-    return (_EPOCH + timedelta(microseconds=at_ns // 1000)).isoformat().replace("+00:00", "Z")
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def _rows(labels: Iterable[Label]) -> pa.Table:

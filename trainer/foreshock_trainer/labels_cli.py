@@ -136,11 +136,11 @@ def name_refused(refused: tuple[BadRow, ...], file: Path) -> None:
 
 
 def _plain(label: Label) -> dict[str, Any]:
-    from foreshock_trainer.labels import time_text  # noqa: PLC0415 - heavy
+    from foreshock_wire.times import rfc3339  # noqa: PLC0415 - heavy
 
     return {
         "machine": label.machine,
-        "time": time_text(label.time_ns),
+        "time": rfc3339(label.time_ns),
         "kind": str(label.kind),
         "mode": label.mode,
         "detail": label.detail,

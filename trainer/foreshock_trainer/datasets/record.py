@@ -15,9 +15,10 @@ import numpy as np
 from foreshock_trainer.datasets.base import DataError
 from foreshock_trainer.datasets.channels import constant
 from foreshock_trainer.label_files import COLUMNS
-from foreshock_trainer.labels import Kind, time_text
+from foreshock_trainer.labels import Kind
 from foreshock_wire.batch import Readings
 from foreshock_wire.recorded import EVENTS_FILE, write_readings
+from foreshock_wire.times import rfc3339
 from foreshock_wire.topics import Gateway
 
 if TYPE_CHECKING:
@@ -125,5 +126,5 @@ def _write_failures(fleet: Fleet, path: Path) -> None:
         rows = csv.writer(lines, lineterminator="\n")
         rows.writerow(COLUMNS)
         for life in fleet.train:
-            failed = time_text(life.failure_ns)
+            failed = rfc3339(life.failure_ns)
             rows.writerow((life.machine, failed, str(Kind.FAILURE), fleet.mode, ""))
