@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -12,9 +12,6 @@ from foreshock_wire import topics
 from foreshock_wire.batch import Readings, Scores, decode
 from foreshock_wire.messages import RecordBatch, UpAck
 from foreshock_wire.topics import Down, Stream
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 EVERYTHING: Final = "foreshock/v1/up/#"
 
@@ -41,12 +38,7 @@ class Centre:
         self._paho.loop_start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._paho.disconnect()
         self._paho.loop_stop()
 

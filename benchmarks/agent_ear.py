@@ -12,7 +12,6 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.002
@@ -79,11 +78,6 @@ class Ear:
             raise TimeoutError(f"the broker on port {self._port} takes no subscription")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._paho.disconnect()
         self._paho.loop_stop()

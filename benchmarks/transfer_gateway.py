@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from foreshock_agent.link import PahoLink
+from foreshock_agent.link import PahoLink, Session
 from foreshock_agent.settings import BrokerSettings
 from foreshock_agent.update.store import ModelStore
 from foreshock_agent.update.trust import Trust
@@ -33,13 +33,15 @@ class Fetcher:
         self.done = threading.Event()
         self._link = PahoLink(
             BrokerSettings(port=port),
-            "foreshock-works-gw-1-up",
-            filters=[
-                topics.down(AT, topics.Down.DESIRED),
-                *(topics.any_block(AT), topics.any_file(AT)),
-            ],
-            on_messages=self._take,
-            on_connect=lambda _: self._updater.report(),
+            Session(
+                "foreshock-works-gw-1-up",
+                filters=[
+                    topics.down(AT, topics.Down.DESIRED),
+                    *(topics.any_block(AT), topics.any_file(AT)),
+                ],
+                on_messages=self._take,
+                on_connect=lambda _: self._updater.report(),
+            ),
         )
         self._updater = Updater(
             AT,

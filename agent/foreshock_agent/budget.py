@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from foreshock_agent.files import write_durably
+from foreshock_wire.files import write_durably
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:

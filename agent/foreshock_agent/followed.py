@@ -11,7 +11,7 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from foreshock_agent.files import write_durably
+from foreshock_wire.files import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

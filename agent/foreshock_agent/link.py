@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -16,7 +15,6 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from foreshock_agent.subscriptions import Subscriptions
-from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,10 +29,6 @@ HELD_S: Final = 0.02
 
 LAST_WORD_S: Final = 2.0
 """How long a last message may take; a broker that hangs must not keep a process from ending."""
-
-
-class CredentialsError(ForeshockError):
-    """A password or certificate file that the settings name cannot be used."""
 
 
 class Delivery(NamedTuple):
@@ -56,8 +50,9 @@ class Will:
     payload: bytes
 
 
-class Link(Protocol):
-    """A connection to one broker, which heals itself.
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a client wants of a broker, and who is told.
 
     With `durable`, the session persists at the broker and each QoS 1 message waits for `ack`, which
     reaches no other connection than the one that the message came by. `on_messages` runs in the
@@ -66,6 +61,17 @@ class Link(Protocol):
     too, after the subscriptions were sent and before any message. What was published and not
     acknowledged before is dropped then: it says anew what matters. Neither can end the thread.
     """
+
+    client_id: str
+    filters: Sequence[str]
+    on_messages: Callable[[Sequence[Delivery]], bool]
+    on_connect: Callable[[bool], None] = lambda _: None
+    durable: bool = False
+    will: Will | None = None
+
+
+class Link(Protocol):
+    """A connection to one broker, which heals itself and keeps the promises of a `Session`."""
 
     errors: int
 
@@ -95,34 +101,22 @@ class Link(Protocol):
 class PahoLink:
     """A `Link` by paho-mqtt."""
 
-    def __init__(
-        self,
-        broker: BrokerSettings,
-        client_id: str,
-        *,
-        filters: Sequence[str],
-        on_messages: Callable[[Sequence[Delivery]], bool],
-        on_connect: Callable[[bool], None] = lambda _: None,
-        durable: bool = False,
-        will: Will | None = None,
-    ) -> None:
-        self._broker = broker
-        self._subscriptions = Subscriptions(filters)
-        self._on_messages = on_messages
-        self._on_connect = on_connect
+    def __init__(self, broker: BrokerSettings, session: Session) -> None:
+        self._broker, self._session = broker, session
+        self._subscriptions = Subscriptions(session.filters)
         self._connection = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self.errors = 0
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            clean_session=not durable,
-            manual_ack=durable,
+            client_id=session.client_id,
+            clean_session=not session.durable,
+            manual_ack=session.durable,
         )
-        self._prepare(will)
+        self._prepare()
 
-    def _prepare(self, will: Will | None) -> None:
+    def _prepare(self) -> None:
         client, broker = self._client, self._broker
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
@@ -130,24 +124,9 @@ class PahoLink:
         client.on_subscribe = self._subscribed
         client.on_socket_open = _without_delay
         client.reconnect_delay_set(1, broker.reconnect_max_s)
-        if will is not None:
+        if (will := self._session.will) is not None:
             client.will_set(will.topic, will.payload, qos=1, retain=True)
-        try:
-            self._set_credentials()
-        except (OSError, ValueError) as error:
-            raise CredentialsError(
-                f"broker {broker.host}:{broker.port}: password_file or ca_file: {error}"
-            ) from None
-
-    def _set_credentials(self) -> None:
-        broker = self._broker
-        if broker.username is not None:
-            secret = broker.password_file
-            password = secret.read_text(encoding="utf-8").strip() if secret else None
-            self._client.username_pw_set(broker.username, password)
-        if broker.tls:
-            ca = str(broker.ca_file) if broker.ca_file else None
-            self._client.tls_set_context(ssl.create_default_context(cafile=ca))
+        broker.address.prepare(client)
 
     def start(self) -> None:
         """Begin to connect; a broker that is down is tried again for ever."""
@@ -220,7 +199,7 @@ class PahoLink:
         client.drop_out_messages()
         with self._lock:
             self._ask(self._subscriptions.anew())
-        self._guarded(self._on_connect, bool(flags.session_present))
+        self._guarded(self._session.on_connect, bool(flags.session_present))
 
     def _disconnected(self, *_: object) -> None:
         """End this connection for `ack` too.
@@ -257,7 +236,7 @@ class PahoLink:
             message.dup,
             self._connection,
         )
-        while not self._on_messages([delivery]):
+        while not self._session.on_messages([delivery]):
             if self._stopping.wait(HELD_S):
                 return
 

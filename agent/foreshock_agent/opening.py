@@ -20,11 +20,11 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from foreshock_agent import beacon, rescue, schema
 from foreshock_agent.damage import SQLITE_ERRORS, StoreDamagedError, corruption_told
 from foreshock_agent.database import connect
-from foreshock_agent.files import sync_directory, write_durably
 from foreshock_agent.header import Header
 from foreshock_agent.quarantine import Quarantine
 from foreshock_agent.seals import ACCOUNTS, CURSORS, EPOCHS, STATE
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.files import sync_directory, write_durably
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:

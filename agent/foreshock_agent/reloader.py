@@ -6,9 +6,9 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from foreshock_agent.files import write_durably
 from foreshock_agent.reload import Outcome, plan
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.files import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable

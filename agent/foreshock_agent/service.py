@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.asks import Ask
@@ -14,7 +13,7 @@ from foreshock_agent.clock import SystemClock, boot_id
 from foreshock_agent.followed import Followed
 from foreshock_agent.health import Health, Vitals
 from foreshock_agent.keeper import Keeper, open_store
-from foreshock_agent.link import PahoLink, Will
+from foreshock_agent.link import PahoLink, Session, Will
 from foreshock_agent.mender import Mender
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.outbox import Outbox
@@ -151,22 +150,18 @@ class Service:
     # The local side ------------------------------------------------------------------------
 
     def _local_link(self) -> Link:
-        at = self._settings.at
-        will = Will(topics.status(at), self._status(online=False))
-        make = (
-            PahoLink
-            if self._settings.local.client == "paho"
-            else partial(DirectLink, max_payload=self._settings.max_message_bytes)
-        )
-        return make(
-            self._settings.local,
+        at, local = self._settings.at, self._settings.local
+        session = Session(
             f"foreshock-{at.site}-{at.gateway}",
             filters=self._filters(),
             on_messages=self._take_in,
             on_connect=self._local_connected,
             durable=True,
-            will=will,
+            will=Will(topics.status(at), self._status(online=False)),
         )
+        if local.client == "paho":
+            return PahoLink(local, session)
+        return DirectLink(local, session, max_payload=self._settings.max_message_bytes)
 
     def _follow(self) -> None:
         self._followed.add(self._filters())
@@ -217,10 +212,12 @@ class Service:
         ]
         cloud = self._cloud = PahoLink(
             settings.cloud,
-            f"foreshock-{at.site}-{at.gateway}-up",
-            filters=filters,
-            on_messages=self._from_cloud,
-            on_connect=self._cloud_connected,
+            Session(
+                f"foreshock-{at.site}-{at.gateway}-up",
+                filters=filters,
+                on_messages=self._from_cloud,
+                on_connect=self._cloud_connected,
+            ),
         )
         self._uplink = Uplink(
             at,

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from foreshock_agent.addresses import is_loopback_address
+from foreshock_wire.broker import BrokerAddress, is_this_machine
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import Id  # noqa: TC001 - pydantic reads it
 from foreshock_wire.topics import PREFIX, Gateway
@@ -47,19 +47,22 @@ class BrokerSettings(_Section):
     keepalive_s: int = Field(default=30, ge=2, le=3600)
     reconnect_max_s: int = Field(default=30, ge=1, le=3600)
 
-    @property
-    def _on_this_machine(self) -> bool:
-        return self.host == "localhost" or is_loopback_address(self.host)
-
     @model_validator(mode="after")
     def _tls_across_networks(self) -> Self:
-        if not (self.tls or self.insecure or self._on_this_machine):
+        if not (self.tls or self.insecure or is_this_machine(self.host)):
             message = (
                 f"{self.host} is across a network: set tls = true (and ca_file), "
                 "or insecure = true if the network itself is protected"
             )
             raise ValueError(message)
         return self
+
+    @property
+    def address(self) -> BrokerAddress:
+        """Where it listens, and who asks."""
+        return BrokerAddress(
+            self.host, self.port, self.tls, self.ca_file, self.username, self.password_file
+        )
 
 
 class LocalSettings(BrokerSettings):

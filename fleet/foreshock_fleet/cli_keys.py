@@ -20,7 +20,7 @@ from foreshock_fleet.cli_common import (
     state_dir,
 )
 from foreshock_fleet.errors import FleetError
-from foreshock_fleet.files import write_durably
+from foreshock_wire.files import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,12 +22,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 from foreshock_fleet.blocks import BlockService
 from foreshock_fleet.directives import DirectiveSigner
 from foreshock_fleet.errors import StateError
-from foreshock_fleet.files import locked
 from foreshock_fleet.repository import Repository
 from foreshock_fleet.signed import SignedRepository
 from foreshock_fleet.state import COORDINATOR, now_ns
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError, MessageError
+from foreshock_wire.files import locked
 from foreshock_wire.trials import LiveHealth
 from foreshock_wire.updates import BlockRequest, FileRequest, Report
 

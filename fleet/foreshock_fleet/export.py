@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Final
 
 from foreshock_fleet.errors import RepositoryError
-from foreshock_fleet.files import write_durably
+from foreshock_wire.files import write_durably
 from foreshock_wire.signing import directive_path, target_path
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner
 
 from foreshock_fleet.errors import KeyFileError, MissingKeyError
-from foreshock_fleet.files import write_durably
+from foreshock_wire.files import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

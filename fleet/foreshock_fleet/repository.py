@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from foreshock_fleet.errors import UnknownBlockError
-from foreshock_fleet.files import write_durably
+from foreshock_wire.files import locked, write_durably
 from foreshock_wire.signing import FILE_NAME_PATTERN, target_path
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Repository:
         """Keep these bytes durably; return their SHA-256."""
         sha256 = hashlib.sha256(data).hexdigest()
         self.targets.mkdir(parents=True, exist_ok=True)
-        write_durably(self.path(sha256), data)
+        with locked(self.directory / "add.lock"):
+            write_durably(self.path(sha256), data)
         return sha256
 
     def block(self, sha256: str, index: int, block_bytes: int) -> bytes:

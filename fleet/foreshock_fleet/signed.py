@@ -27,7 +27,7 @@ from tuf.api.metadata import (
 )
 
 from foreshock_fleet.errors import RepositoryError
-from foreshock_fleet.files import locked
+from foreshock_wire.files import locked
 from foreshock_wire.signing import DIRECTIVE_ROLE, target_path
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from foreshock.brokers.ports import LOOPBACK, answers, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 10.0
@@ -108,12 +107,7 @@ class Broker(ABC):
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _await_ready(self, child: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from foreshock_agent.link import Delivery, Link, PahoLink
+from foreshock_agent.link import Delivery, Link, PahoLink, Session
 from foreshock_agent.settings import BrokerSettings
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
@@ -58,9 +58,11 @@ class Watcher:
         """Listen to one gateway."""
         link = PahoLink(
             BrokerSettings(port=broker.port, reconnect_max_s=1),
-            f"demo-watch-{at.gateway}",
-            filters=[topics.status(at), topics.any_alarm(at), topics.any_score(at)],
-            on_messages=lambda deliveries: self._take(at, deliveries),
+            Session(
+                f"demo-watch-{at.gateway}",
+                filters=[topics.status(at), topics.any_alarm(at), topics.any_score(at)],
+                on_messages=lambda deliveries: self._take(at, deliveries),
+            ),
         )
         self._links.append(link)
         link.start()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pytest
 
-from foreshock_agent.link import Delivery, Link, PahoLink
+from foreshock_agent.link import Delivery, Link, PahoLink, Session
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.settings import BrokerSettings
 from tests.agent.rig import DEADLINE_S, wait_for
@@ -77,11 +77,7 @@ class Wired:
         self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self.link: Link = make(
             BrokerSettings(port=broker.port, reconnect_max_s=1),
-            "agent",
-            filters=["plant/#"],
-            on_messages=self._take,
-            on_connect=self._greet,
-            durable=True,
+            Session("agent", ["plant/#"], self._take, self._greet, durable=True),
         )
         self.link.start()
         self.meet()
@@ -153,9 +149,7 @@ def test_a_broker_that_falls_silent_is_left() -> None:
     with Broker() as broker:
         link = DirectLink(
             BrokerSettings(port=broker.port, keepalive_s=2, reconnect_max_s=1),
-            "agent",
-            filters=["plant/#"],
-            on_messages=lambda _: True,
+            Session("agent", ["plant/#"], lambda _: True),
         )
         link.start()
         broker.accept()

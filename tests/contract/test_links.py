@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from foreshock.brokers import MosquittoBroker
-from foreshock_agent.link import Delivery, Link, PahoLink, Will
+from foreshock_agent.link import Delivery, Link, PahoLink, Session, Will
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.settings import BrokerSettings
 from tests.contract.peer import WAIT_S, peer
@@ -83,12 +83,14 @@ def linked(
         broker = BrokerSettings(port=broker.port, keepalive_s=keepalive_s, reconnect_max_s=1)
     link: Link = client(
         broker,
-        client_id,
-        filters=filters,
-        on_messages=receiver.take,
-        on_connect=receiver.sessions.append,
-        durable=durable,
-        will=will,
+        Session(
+            client_id,
+            filters=filters,
+            on_messages=receiver.take,
+            on_connect=receiver.sessions.append,
+            durable=durable,
+            will=will,
+        ),
     )
     before = len(receiver.sessions)
     link.start()
@@ -296,7 +298,7 @@ def test_without_them_it_stays_outside(
             ca_file=broker.other_ca if wrong == "another authority" else broker.ca,
             reconnect_max_s=1,
         )
-        link: Link = client(settings, AGENT, filters=["m/#"], on_messages=receiver.take)
+        link: Link = client(settings, Session(AGENT, ["m/#"], receiver.take))
         link.start()
         threading.Event().wait(1.5)
         assert not link.connected

@@ -18,7 +18,6 @@ from foreshock.brokers.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
 PUBLISH: Final = 0x30
 PUBACK: Final = 0x40
@@ -154,12 +153,7 @@ class Cable:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         _reset(self._listener)
         self.unplug()
         self.thaw()

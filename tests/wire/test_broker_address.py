@@ -8,7 +8,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from foreshock_wire.broker import BrokerAddress, BrokerError
+from foreshock_wire.broker import BrokerAddress, BrokerError, is_this_machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +78,24 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 def test_the_text_of_an_address_is_one() -> None:
     for text in ("localhost:1884", "mqtts://mqtt.example.com:8883", "[::1]:1883"):
         assert str(BrokerAddress.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("::1", True),
+        ("::1%lo", True),
+        ("::ffff:127.0.0.1", True),
+        ("10.0.0.1", False),
+        ("192.168.1.4", False),
+        ("fe80::1%eth0", False),
+        ("::ffff:10.0.0.1", False),
+        ("0.0.0.0", False),  # noqa: S104 - not bound, judged
+        ("localhost", True),
+        ("", False),
+    ],
+)
+def test_loopback_is_this_machine(host: str, *, here: bool) -> None:
+    assert is_this_machine(host) is here

@@ -81,23 +81,35 @@ class BrokerAddress:
             BrokerError: a file cannot be read, or holds no certificate.
         """
         if self.username is not None:
-            client.username_pw_set(self.username, self._password())
-        if self.tls:
-            client.tls_set_context(self._context())
+            client.username_pw_set(self.username, self.password())
+        if (context := self.context()) is not None:
+            client.tls_set_context(context)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'mqtts://' if self.tls else ''}{host}:{self.port}"
 
-    def _password(self) -> str | None:
-        if self.password_file is None:
+    def password(self) -> str | None:
+        """Return the password for `username`.
+
+        Raises:
+            BrokerError: its file cannot be read.
+        """
+        if self.username is None or self.password_file is None:
             return None
         try:
             return self.password_file.read_text(encoding="utf-8").split("\n")[0].strip()
         except (OSError, UnicodeDecodeError) as error:
             raise BrokerError(f"password file {self.password_file}: {error}") from None
 
-    def _context(self) -> ssl.SSLContext:
+    def context(self) -> ssl.SSLContext | None:
+        """Return how to speak TLS, if it is spoken.
+
+        Raises:
+            BrokerError: the authorities' file cannot be read, or holds no certificate.
+        """
+        if not self.tls:
+            return None
         try:
             return ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
@@ -105,11 +117,18 @@ class BrokerAddress:
 
 
 def is_this_machine(host: str) -> bool:
-    """Say whether a host is this machine's loopback, by name or by address."""
+    """Say whether a host is this machine's loopback, by name or by address.
+
+    An IPv6 address may have a scope id or be a mapped IPv4 address.
+    """
+    if host == "localhost":
+        return True
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        ip = ipaddress.ip_address(host)
     except ValueError:
         return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
 
 
 def _parts(text: str) -> tuple[str, str, int]:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import itertools
 import logging
 import random
-import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent.link import LAST_WORD_S, CredentialsError, Delivery, Will
+from foreshock_agent.link import LAST_WORD_S, Delivery, Session
 from foreshock_agent.mqtt import packets
 from foreshock_agent.mqtt.channel import CONNECT_TIMEOUT_S, Channel, ConnectionEndedError
 from foreshock_agent.mqtt.packets import Login, Packet, ProtocolError, Reader
@@ -44,21 +43,11 @@ class DirectLink:
     """A connection to one broker; `foreshock_agent.link.Link` says what it promises."""
 
     def __init__(
-        self,
-        broker: BrokerSettings,
-        client_id: str,
-        *,
-        filters: Sequence[str],
-        on_messages: Callable[[Sequence[Delivery]], bool],
-        on_connect: Callable[[bool], None] = lambda _: None,
-        durable: bool = False,
-        will: Will | None = None,
-        max_payload: int = 1 << 20,
+        self, broker: BrokerSettings, session: Session, *, max_payload: int = 1 << 20
     ) -> None:
-        self._broker, self._subscriptions = broker, Subscriptions(filters)
-        self._on_messages, self._on_connect = on_messages, on_connect
-        self._max_payload = max_payload
-        self._login, self._context = _credentials(broker, client_id, will, clean=not durable)
+        self._broker, self._session, self._max_payload = broker, session, max_payload
+        self._subscriptions = Subscriptions(session.filters)
+        self._login, self._context = _login(broker, session), broker.address.context()
         self._channel: Channel | None = None
         self._connection = 0
         self._ids = itertools.cycle(range(1, 65_536))
@@ -166,7 +155,7 @@ class DirectLink:
             first = self._greeted(channel, reader)
             session_present = packets.session_present(first)
             self._begin(channel)
-            self._guarded(lambda: self._on_connect(session_present))
+            self._guarded(lambda: self._session.on_connect(session_present))
             self._serve(channel, reader)
         finally:
             self._end(channel)
@@ -222,7 +211,7 @@ class DirectLink:
 
     def _handed_over(self) -> bool:
         """Give the receiver what is held; false while it has no room."""
-        taken = self._guarded(lambda: self._on_messages(self._held))
+        taken = self._guarded(lambda: self._session.on_messages(self._held))
         if taken is False:
             return False
         self._held = []
@@ -271,17 +260,13 @@ def gathering_s(elapsed_s: float, messages: int) -> float:
     return min(max(worth_s, LEAST_GATHER_S), MOST_GATHER_S)
 
 
-def _credentials(
-    broker: BrokerSettings, client_id: str, will: Will | None, *, clean: bool
-) -> tuple[Login, ssl.SSLContext | None]:
-    try:
-        secret = broker.password_file if broker.username is not None else None
-        password = secret.read_text(encoding="utf-8").strip() if secret else None
-        ca = str(broker.ca_file) if broker.ca_file else None
-        context = ssl.create_default_context(cafile=ca) if broker.tls else None
-    except (OSError, ValueError) as error:
-        raise CredentialsError(
-            f"broker {broker.host}:{broker.port}: password_file or ca_file: {error}"
-        ) from None
-    login = Login(client_id, broker.keepalive_s, clean, will, broker.username, password)
-    return login, context
+def _login(broker: BrokerSettings, session: Session) -> Login:
+    password = broker.address.password()
+    return Login(
+        session.client_id,
+        broker.keepalive_s,
+        not session.durable,
+        session.will,
+        broker.username,
+        password,
+    )

@@ -18,7 +18,6 @@ from foreshock_agent.update.store import have_file
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from foreshock_wire.updates import ModelRef
 
@@ -70,12 +69,7 @@ class Download:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._data)
         os.close(self._marks)
 

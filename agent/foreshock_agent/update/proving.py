@@ -16,13 +16,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from foreshock_agent.files import write_durably
 from foreshock_agent.scoring import RULE, SECOND_NS
 from foreshock_agent.update.duel import Duel, Said
 from foreshock_agent.update.errors import SwapError, TrialError
 from foreshock_agent.update.rehearsal import rehearse
 from foreshock_agent.update.shadow import Shadow
 from foreshock_wire.errors import MessageError
+from foreshock_wire.files import write_durably
 from foreshock_wire.trials import LiveHealth
 from foreshock_wire.updates import DeviceState
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from foreshock_agent.files import sync_directory, write_durably
 from foreshock_agent.update.errors import StoreError
+from foreshock_wire.files import sync_directory, write_durably
 from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import urllib.error
 import urllib.request
 import zipfile
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from foreshock_trainer.datasets.base import DataError
 from foreshock_trainer.datasets.files import State, check, content, verify
+from foreshock_wire.files import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,19 +84,9 @@ def _wanted(folder: Path, files: Sequence[DataFile]) -> list[DataFile]:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a file so that it is either not there or whole."""
+    """Write a file, and the folders that it stands in, so that it is either not there or whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_durably(path, data)
 
 
 # The download ------------------------------------------------------------------------------

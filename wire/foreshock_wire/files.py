@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever happens in between."""
+"""Files that are whole or as they were, whatever happens in between; and locks on them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write a file as temp -> fsync -> rename -> fsync of its folder."""
-    temp = path.with_name(f"{path.name}.{os.getpid()}.temp")
+    """Write a file so that a kill or a power cut leaves the old one or the new one.
+
+    Temp -> fsync -> rename -> fsync of the folder. One writer at a time: where there are several,
+    they hold a lock.
+
+    Raises:
+        OSError: it cannot be written; what stood there stands.
+    """
+    temp = path.with_name(f"{path.name}.temp")
     temp.unlink(missing_ok=True)
     handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(handle, "wb") as file:
@@ -22,11 +29,16 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(file.fileno())
     temp.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and deletions in a folder durable."""
+    handle = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 @contextmanager
