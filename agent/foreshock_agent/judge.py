@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import orjson
@@ -30,20 +31,24 @@ if TYPE_CHECKING:
 class Judge:
     """Holds each machine's alarm head and its retained alarm message.
 
-    `scored_ns` tells up to when each machine's windows were scored before.
+    It goes on where `saved` ends, by machine (head, alarm) as JSON; `scored_ns` tells up to when
+    each machine's windows were scored before.
     """
 
     def __init__(
-        self, at: Gateway, store: Store, scorer: Scorer, scored_ns: Mapping[str, int]
+        self,
+        at: Gateway,
+        scorer: Scorer,
+        saved: Mapping[str, tuple[str, str | None]] = MappingProxyType({}),
+        scored_ns: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._at = at
-        self._store = store
         self._scorer = scorer
         self._heads: dict[str, AlarmHead] = {}
         self._unsaved_heads: set[str] = set()
         self._unsaved_alarms: set[str] = set()
         self.alarms: dict[str, Alarm] = {}
-        for machine, (head, alarm) in store.alarms().items():
+        for machine, (head, alarm) in saved.items():
             self._heads[machine] = _head_of(head, scored_ns.get(machine, 0))
             if alarm is not None:
                 self.alarms[machine] = Alarm.from_bytes(alarm)
@@ -78,13 +83,17 @@ class Judge:
             episode=head.episode,
         )
 
-    def save(self) -> None:
+    def state(self, machine: str) -> AlarmState:
+        """Return how a machine's alarm stands."""
+        return self._heads.get(machine, AlarmHead()).state
+
+    def save(self, store: Store) -> None:
         """Write what changed since the last call into the open transaction."""
         for machine in self._unsaved_heads:
             changed = machine in self._unsaved_alarms
             alarm = self.alarms[machine].model_dump_json() if changed else None
             head = orjson.dumps(self._heads[machine]).decode()
-            self._store.save_alarm(machine, head, alarm)
+            store.save_alarm(machine, head, alarm)
         self._unsaved_heads.clear()
         self._unsaved_alarms.clear()
 

@@ -149,7 +149,7 @@ class Pipeline:
         self._clock_watch = ClockWatch(clock.boot)
         self._identity = IntakeIdentity(store.intake())
         self._machines = Machines(scorer.window_spec, store, sources.tracks)
-        self._judge = Judge(settings.at, store, scorer, self._machines.scored_ns())
+        self._judge = Judge(settings.at, scorer, store.alarms(), self._machines.scored_ns())
         self._reception = Reception(
             sources, store, self._machines, self._identity, settings.max_ahead_s
         )
@@ -346,7 +346,7 @@ class Pipeline:
         What the disk keeps from being durable is not acknowledged before it was given up.
         """
         self._machines.flush()
-        self._judge.save()
+        self._judge.save(self._store)
         received = self._store.accounts["messages.received"]
         self._store.save_intake(*self._identity.take_fresh(received))
         self._make_room()

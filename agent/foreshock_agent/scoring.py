@@ -163,10 +163,10 @@ def model_policy(settings: AlarmSettings, model: Model) -> AlarmPolicy:
 
 def alarm_policy(settings: AlarmSettings, on_margin: float, deadband: float) -> AlarmPolicy:
     """Return the alarm policy of the settings around a margin."""
-    return AlarmPolicy(
+    return AlarmPolicy.around(
         on_margin,
-        on_margin - deadband,
-        round(settings.on_delay_s * SECOND_NS),
-        round(settings.off_delay_s * SECOND_NS),
-        settings.latching,
+        deadband=deadband,
+        on_delay_s=settings.on_delay_s,
+        off_delay_s=settings.off_delay_s,
+        latching=settings.latching,
     )

@@ -19,9 +19,8 @@ from foreshock_plant.parameters import CHANNELS
 from foreshock_plant.physics import levels, to_units
 from foreshock_plant.sensor_faults import deliver, true_messages
 from foreshock_rules.alarms import AlarmHead
-from foreshock_rules.windows import Window, windows_of
 from foreshock_trainer.examples import Track
-from foreshock_trainer.playback import EdgeSettings, Played, play
+from foreshock_trainer.playback import EdgeSettings, play
 from foreshock_wire.messages import AlarmState
 from foreshock_wire.topics import Gateway
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from foreshock_plant.machine import Event, Life
     from foreshock_plant.sensor_faults import Messages, Stretch
+    from foreshock_rules.playback import Played
     from foreshock_wire.messages import Alarm
     from foreshock_wire.model import Model
     from foreshock_wire.spec import ModelSpec
@@ -105,7 +105,7 @@ def judged_life(
         healthy=_healthy(life),
         spec=model.spec,
         played=played,
-        episodes=tuple(_episodes(model, track, played, edge)),
+        episodes=tuple(_episodes(model, machine, played)),
     )
 
 
@@ -121,13 +121,13 @@ def _track(messages: Messages, spec: ModelSpec) -> Track:
     )
 
 
-def _episodes(model: Model, track: Track, played: Played, edge: EdgeSettings) -> Iterator[Episode]:
-    _, windows = windows_of(edge.cut(model), track.channel, track.time_ns, track.value)
-    for number, (raised_ns, cleared_ns) in enumerate(played.episodes(), start=1):
+def _episodes(model: Model, machine: str, played: Played) -> Iterator[Episode]:
+    pairs = zip(played.raised, played.episodes(), strict=True)
+    for number, (window, (raised_ns, cleared_ns)) in enumerate(pairs, start=1):
         at = int(np.searchsorted(played.end_ns, raised_ns))
-        outputs = model.run(windows[at : at + 1], explain=True)
+        outputs = model.run(window.values[np.newaxis], explain=True)
         head = AlarmHead(AlarmState.UNACKNOWLEDGED, number, raised_ns, raised_ns=raised_ns)
-        due = Due(played.machine, Window(raised_ns, windows[at]), received_ns=raised_ns)
+        due = Due(machine, window, received_ns=raised_ns)
         said = float(played.margin[at]), float(played.probability[at])
         alarm = alarm_of(AT, head, Score(due, model.sha256, *said), model.spec, outputs)
         yield Episode(alarm, cleared_ns)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple, Self
 
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmAction, AlarmState
+
+SECOND_NS: Final = 1_000_000_000
 
 
 class PolicyError(ForeshockError):
@@ -47,6 +49,20 @@ class AlarmPolicy:
             raise PolicyError(
                 f"alarm delays: {self.on_delay_ns} and {self.off_delay_ns} ns must not be negative"
             )
+
+    @classmethod
+    def around(
+        cls,
+        on_margin: float,
+        *,
+        deadband: float,
+        on_delay_s: float,
+        off_delay_s: float,
+        latching: bool,
+    ) -> Self:
+        """Return the policy around a margin, as settings say it."""
+        on_delay_ns, off_delay_ns = round(on_delay_s * SECOND_NS), round(off_delay_s * SECOND_NS)
+        return cls(on_margin, on_margin - deadband, on_delay_ns, off_delay_ns, latching)
 
 
 @dataclass(frozen=True, slots=True)

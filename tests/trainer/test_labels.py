@@ -8,8 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
 from foreshock_trainer.examples import work_orders
 from foreshock_trainer.ingest import Ingest, Message
@@ -20,13 +18,12 @@ from foreshock_trainer.labels import (
     Label,
     LabelError,
     labels_of,
-    time_ns,
 )
 from foreshock_trainer.labels_cli import labels as command
 from foreshock_trainer.lake import Lake
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmAnswer, AlarmAnswered, RecordBatch, UpRecord
-from foreshock_wire.times import rfc3339
+from foreshock_wire.times import time_ns
 from foreshock_wire.topics import Gateway, Stream, uplink
 
 if TYPE_CHECKING:
@@ -115,12 +112,6 @@ def test_a_spreadsheets_byte_order_mark_and_extra_columns_are_no_obstacle(tmp_pa
     header = "\ufefforder,machine,time,kind,mode,detail\n"
     found, refused = read_labels(write(tmp_path, f"17,{FAILURE}", header=header))
     assert (len(found), refused) == (1, [])
-
-
-@given(st.datetimes(datetime(1700, 1, 1), datetime(2261, 12, 31)))  # noqa: DTZ001 - made aware below
-def test_times_survive_their_text(moment: datetime) -> None:
-    text = moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
-    assert rfc3339(time_ns(text)) == text
 
 
 def test_an_offset_is_counted_in() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.times import time_ns
 
 if TYPE_CHECKING:
     from foreshock_wire.model import Model
@@ -72,7 +73,6 @@ def backtest(  # noqa: PLR0917 - click passes options by name
     """Set two models side by side on recorded data: false alarms, and how early they warn."""
     from foreshock_trainer import backtest as run  # noqa: PLC0415 - heavy
     from foreshock_trainer.contest import side_by_side  # noqa: PLC0415 - heavy
-    from foreshock_trainer.labels import time_ns  # noqa: PLC0415 - heavy
     from foreshock_trainer.lake import Lake  # noqa: PLC0415 - heavy
     from foreshock_trainer.playback import EdgeSettings  # noqa: PLC0415 - heavy
 

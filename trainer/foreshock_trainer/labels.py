@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +18,7 @@ from foreshock_trainer.lake import LakeError, StaleMarksError
 from foreshock_trainer.tables import columns_of
 from foreshock_wire.errors import ForeshockError, InvalidIdError
 from foreshock_wire.ids import check_id
-from foreshock_wire.times import EPOCH, rfc3339
+from foreshock_wire.times import TimeTextError, rfc3339, time_ns
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ ANSWER: Final = "answer"
 """... and about one that is an answer to an alarm."""
 
 _APP_ID: Final = "labels"
-_YEARS: Final = range(1700, 2262)  # what int64 nanoseconds can hold
 
 
 class Kind(StrEnum):
@@ -135,34 +133,18 @@ def parse_label(row: Mapping[str, str]) -> Label:
         raise LabelError("it does not have as many fields as the header")
     try:
         machine, kind = check_id(row["machine"].strip(), "machine"), Kind(row["kind"].strip())
-    except InvalidIdError as error:
+        at_ns = time_ns(row["time"].strip())
+    except (InvalidIdError, TimeTextError) as error:
         raise LabelError(str(error)) from None
     except ValueError:
         raise LabelError(f"kind {row['kind']!r} is none of {', '.join(Kind)}") from None
     return Label(
         machine,
-        time_ns(row["time"].strip()),
+        at_ns,
         kind,
         row["mode"].strip() or None,
         row["detail"].strip() or None,
     )
-
-
-def time_ns(text: str) -> int:
-    """Return an RFC 3339 time as UTC nanoseconds.
-
-    Raises:
-        LabelError: it is not one, or has no offset from UTC.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise LabelError(f"time {text!r} is not RFC 3339, like 2024-01-31T06:00:00Z") from None
-    if moment.tzinfo is None:
-        raise LabelError(f"time {text!r} has no offset: add Z if it is UTC")
-    if moment.year not in _YEARS:
-        raise LabelError(f"time {text!r} is not within {_YEARS.start} to {_YEARS.stop - 1}")
-    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def _rows(labels: Iterable[Label]) -> pa.Table:

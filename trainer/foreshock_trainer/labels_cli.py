@@ -11,6 +11,7 @@ import click
 
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmAnswer
+from foreshock_wire.times import rfc3339, time_ns
 
 if TYPE_CHECKING:
     from foreshock_trainer.label_files import BadRow
@@ -87,7 +88,7 @@ def answer(  # noqa: PLR0917 - click passes options by name
     as_json: bool,
 ) -> None:
     """Say what a MACHINE's newest alarm was: confirmed, false_alarm or repaired."""
-    from foreshock_trainer.labels import answer_alarm, time_ns  # noqa: PLC0415 - heavy
+    from foreshock_trainer.labels import answer_alarm  # noqa: PLC0415 - heavy
     from foreshock_trainer.lake import Lake  # noqa: PLC0415 - heavy
 
     at_ns = time_ns(at) if at else None
@@ -136,7 +137,6 @@ def name_refused(refused: tuple[BadRow, ...], file: Path) -> None:
 
 
 def _plain(label: Label) -> dict[str, Any]:
-    from foreshock_wire.times import rfc3339  # noqa: PLC0415 - heavy
 
     return {
         "machine": label.machine,

@@ -23,19 +23,18 @@ import numpy as np
 from foreshock_agent.chunks import find
 from foreshock_agent.update.errors import TrialError
 from foreshock_agent.update.trial import limit_memory, run_child
-from foreshock_rules.alarms import AlarmHead, AlarmPolicy, Transition, judge
-from foreshock_rules.windows import WindowSpec, windows_of
+from foreshock_rules import playback
+from foreshock_rules.alarms import AlarmPolicy
+from foreshock_rules.playback import Recorded
+from foreshock_rules.windows import WindowSpec
+from foreshock_wire.batch import FLAG_FUTURE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    import numpy.typing as npt
+    from collections.abc import Callable, Iterator
 
     from foreshock_agent.update.trial import Limits
     from foreshock_wire.batch import Readings
     from foreshock_wire.model import Model
-
-    Track = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,6 @@ DAYS: Final = 14
 READINGS: Final = 4_000_000
 """How much history is played at most: enough for a judgement, little enough for a gateway."""
 
-AT_ONCE: Final = 256
 NICE: Final = 15
 Episode = tuple[int, int]
 """When an alarm was raised, and cleared or last seen (machine time, ns)."""
@@ -101,18 +99,18 @@ def rehearse(
 def play(database: Path, models: tuple[Model, Model], policies: list[AlarmPolicy]) -> Rehearsed:
     """Be the child: read the history machine by machine, and count."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
-        tracks = _tracks(db, models[0].spec.channel_ids)
+        recorded = _recorded(db, models[0].spec.channel_ids)
     ours: dict[str, list[Episode]] = {}
     theirs: dict[str, list[Episode]] = {}
     span_ns = 0
-    for machine, track in tracks.items():
-        ours[machine] = _episodes(models[0], policies[0], track)
-        theirs[machine] = _episodes(models[1], policies[1], track)
-        span_ns += int(track[1].max() - track[1].min())
-    pairs = [pair for machine in tracks for pair in _pairs(ours[machine], theirs[machine])]
+    for machine, readings in recorded.items():
+        ours[machine] = _episodes(models[0], policies[0], readings)
+        theirs[machine] = _episodes(models[1], policies[1], readings)
+        span_ns += int(readings.time_ns.max() - readings.time_ns.min())
+    pairs = [pair for machine in recorded for pair in _pairs(ours[machine], theirs[machine])]
     earlier = [(one[0] - other[0]) / 3.6e12 for one, other in pairs]
     return Rehearsed(
-        len(tracks),
+        len(recorded),
         span_ns / 3.6e12,
         sum(map(len, ours.values())),
         sum(map(len, theirs.values())),
@@ -121,51 +119,46 @@ def play(database: Path, models: tuple[Model, Model], policies: list[AlarmPolicy
     )
 
 
-def _tracks(db: sqlite3.Connection, channels: tuple[str, ...]) -> Mapping[str, Track]:
+def _recorded(db: sqlite3.Connection, channels: tuple[str, ...]) -> dict[str, Recorded]:
     """Return each machine's newest readings of these channels, in order of arrival."""
-    newest = db.execute("SELECT max(newest_ns) FROM chunks").fetchone()[0]
-    parts: dict[str, list[Track]] = {}
+    newest = db.execute("SELECT max(settled_ns) FROM chunks").fetchone()[0]
+    parts: dict[str, list[Recorded]] = {}
     left = READINGS
     since_ns = (newest or 0) - DAYS * DAY_NS
     # What is damaged is the store's affair; here it is missing.
     chunks = find(db, "newest_ns >= ? ORDER BY n DESC", (since_ns,), damaged=lambda _: None)
     for chunk in chunks:
-        for machine, track in _of_chunk(chunk.readings, channels):
-            parts.setdefault(machine, []).append(track)
+        for machine, readings in _of_chunk(chunk.readings, channels):
+            parts.setdefault(machine, []).append(readings)
         left -= len(chunk.readings.value)
         if left <= 0:
             break
     return {machine: _joined(found[::-1]) for machine, found in parts.items()}
 
 
-def _joined(parts: list[Track]) -> Track:
-    channel, time_ns, value = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return channel, time_ns, value
+def _joined(parts: list[Recorded]) -> Recorded:
+    return Recorded._make(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _of_chunk(readings: Readings, channels: tuple[str, ...]) -> Iterator[tuple[str, Track]]:
-    places = [channels.index(name) if name in channels else -1 for name in readings.channels]
-    channel = np.array(places, np.int64)[readings.channel]
+def _of_chunk(readings: Readings, channels: tuple[str, ...]) -> Iterator[tuple[str, Recorded]]:
+    """Yield a chunk's readings by machine; windows hold none that came from the future."""
+    settled = (readings.flags & FLAG_FUTURE) == 0
     for number, machine in enumerate(readings.machines):
-        mine = (readings.machine == number) & (channel >= 0)
-        if mine.any():
-            yield machine, (channel[mine], readings.time_ns[mine], readings.value[mine])
+        mine = settled & (readings.machine == number)
+        all_channels = Recorded(
+            readings.channel[mine], readings.time_ns[mine], readings.value[mine]
+        )
+        found = all_channels.by(readings.channels, channels)
+        if len(found.value):
+            yield machine, found
 
 
-def _episodes(model: Model, policy: AlarmPolicy, track: Track) -> list[Episode]:
-    end_ns, windows = windows_of(WindowSpec.of_model(model.spec, 0), *track)
-    head, found = AlarmHead(), list[Episode]()
-    for at in range(0, len(windows), AT_ONCE):
-        margins = model.run(windows[at : at + AT_ONCE]).margin
-        for time_ns, margin in zip(end_ns[at : at + AT_ONCE].tolist(), margins, strict=True):
-            head, transition = judge(head, policy, time_ns, float(margin))
-            if transition is Transition.RAISED:
-                found.append((time_ns, time_ns))
-            elif transition is Transition.CLEARED:
-                found[-1] = found[-1][0], time_ns
-    if found and head.state.value in {"unacknowledged", "acknowledged"}:
-        found[-1] = found[-1][0], int(end_ns[-1])
-    return found
+def _episodes(model: Model, policy: AlarmPolicy, readings: Recorded) -> list[Episode]:
+    played = playback.play(readings, model, WindowSpec.of_model(model.spec, 0), policy)
+    return [
+        (raised_ns, int(played.end_ns[-1]) if cleared_ns is None else cleared_ns)
+        for raised_ns, cleared_ns in played.episodes()
+    ]
 
 
 def _pairs(ours: list[Episode], theirs: list[Episode]) -> list[tuple[Episode, Episode]]:
