@@ -22,7 +22,8 @@ from foreshock_trainer.lake import Lake
 from foreshock_trainer.selection import best, ranked
 from foreshock_trainer.settings import LearnSettings
 from foreshock_trainer.splits import is_test_machine
-from foreshock_trainer.tune import TuneError, TuneSettings, tune
+from foreshock_trainer.study_file import TuneError
+from foreshock_trainer.tune import TuneSettings, tune
 from foreshock_trainer.tuned import CHOSEN, Tuned, TunedError
 
 if TYPE_CHECKING:
@@ -71,12 +72,14 @@ def test_every_try_is_counted_and_the_choice_stands_beside_what_it_is_worth(
     assert unbroken.graph["nodes_after"] <= unbroken.graph["nodes_before"]
 
 
-def test_a_tuning_that_was_killed_goes_on_to_the_same_choice(
+def test_a_tuning_that_was_killed_goes_on_to_the_same_choice_and_shares_its_file_with_none(
     learn: LearnSettings, unbroken: Tuned, tmp_path: Path
 ) -> None:
     asked = how(tmp_path / "killed.db")
 
     def kill(step: Step) -> None:
+        with pytest.raises(TuneError, match="another tuning runs"):
+            tune(learn, asked)
         if step.done == TRIALS + 1:
             raise _KilledError
 

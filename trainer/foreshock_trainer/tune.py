@@ -6,14 +6,14 @@ does, and the machines outside judge it. What comes out is what this way of choo
 last study over all of the machines makes the choice itself. In an inner fold three groups of
 machines take part: one learns (and ranks the features), one ends the training, one scores.
 
-The studies live in one SQLite file. A trial's sampler is seeded with the number of trials before
-it, so that a tuning that was killed and goes on chooses what an unbroken one would have.
+The studies live in one SQLite file (`study_file`). A trial's sampler is seeded with the number of
+trials before it, so that a tuning that was killed and goes on chooses what an unbroken one would
+have.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -23,15 +23,14 @@ import numpy as np
 import optuna
 import xgboost as xgb
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from foreshock_trainer.evaluate import numbers, pr_auc, window_figures
 from foreshock_trainer.fit import fault_head, margin_of, threshold
 from foreshock_trainer.gathered import feature_graph, gather
 from foreshock_trainer.selection import best, ranked
 from foreshock_trainer.splits import folds_of, refuse_overlap
+from foreshock_trainer.study_file import StudyFile, TuneError, hold
 from foreshock_trainer.tuned import Tuned
-from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,13 +55,8 @@ MOST_ROUNDS: Final = 600
 RANKING_ROUNDS: Final = 100
 CHOICE: Final = "choice"
 """The study that chooses; the others only say what choosing is worth."""
-ASKED: Final = "asked"
 ROUNDS: Final = "rounds"
-"""What a study and a trial remember beside their values."""
-
-
-class TuneError(ForeshockError):
-    """A tuning that cannot go on."""
+"""What a trial remembers beside its value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +99,12 @@ def tune(
 
     Raises:
         ForeshockError: the lake cannot train that many models, or the study file belongs to
-            another question.
+            another question, or to a tuning that is running.
     """
-    with xgb.config_context(nthread=1):
+    with xgb.config_context(nthread=1), hold(how.study):
         gathered = gather(learn, progress)
-        search = Search(gathered, learn.training, how, _asked(learn, how, gathered), say)
+        file = StudyFile(how.study, _asked(learn, how, gathered))
+        search = Search(gathered, learn.training, how, file, say)
         machines = (*gathered.split.train, *gathered.split.validation)
         outer = folds_of(machines, how.outer)
         judged = [_worth(search, f"outer-{i}", fold) for i, fold in enumerate(outer, start=1)]
@@ -137,15 +132,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Studies over the same examples, in one file.
-
-    `asked` is the question in words: studies of another one are refused.
-    """
+    """Studies over the same examples, in one file."""
 
     gathered: Gathered
     base: FitSettings
     how: TuneSettings
-    asked: str
+    file: StudyFile
     say: Callable[[Step], object] = lambda _: None
 
     def choice(self, name: str, machines: tuple[str, ...]) -> Choice:
@@ -155,7 +147,7 @@ class Search:
             TuneError: the file holds studies of another question.
         """
         inner = [_Inner.of(self, split) for split in folds_of(machines, self.how.inner)]
-        study = self._study(name)
+        study = self.file.study(name)
         done = len(_complete(study))
         while done < self.how.trials:
             # The sampler starts anew for each trial: going on is then the same as never stopping.
@@ -167,30 +159,6 @@ class Search:
             done += 1
             self.say(self._step(study, name, done))
         return self._chosen(study, machines)
-
-    def _study(self, name: str) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        self.how.study.parent.mkdir(parents=True, exist_ok=True)
-        storage = f"sqlite:///{self.how.study}"
-        try:
-            study = optuna.create_study(
-                storage=storage, study_name=name, direction="maximize", load_if_exists=True
-            )
-        except (SQLAlchemyError, RuntimeError, optuna.exceptions.OptunaError) as error:
-            raise TuneError(
-                f"{self.how.study} cannot be opened as a file of studies "
-                f"({type(error).__name__}): give another --study"
-            ) from None
-        if study.user_attrs.setdefault(ASKED, self.asked) != self.asked:
-            raise TuneError(
-                f"{self.how.study} holds a tuning of another lake, window or question: give "
-                "another --study, or remove the file"
-            )
-        study.set_user_attr(ASKED, self.asked)
-        for trial in study.get_trials(states=(TrialState.RUNNING,)):
-            study.tell(trial.number, state=TrialState.FAIL)  # whoever ran it was killed
-        return study
 
     def _tried(self, inner: list[_Inner], trial: optuna.Trial) -> tuple[float, int]:
         """Return the mean PR-AUC over the inner folds, and the middle number of rounds."""
