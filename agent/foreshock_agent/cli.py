@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foreshock_wire.options import FILE, JSON
 from foreshock_wire.times import rfc3339
 
 if TYPE_CHECKING:
@@ -19,11 +20,10 @@ if TYPE_CHECKING:
 CONFIG = click.option(
     "--config",
     "config",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     required=True,
     help="The agent's settings (TOML).",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,10 +12,10 @@ import click
 from foreshock_converter.errors import UnsupportedModelError
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.model import Model
+from foreshock_wire.options import FILE, JSON
 
 existing = click.Path(exists=True, dir_okay=False, path_type=Path)
 model_file = click.argument("file", type=existing, metavar="FILE")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
@@ -25,7 +25,7 @@ def cli() -> None:
 
 @cli.command(epilog="Example: foreshock convert inspect model.onnx")
 @model_file
-@as_json
+@JSON
 def inspect(file: Path, *, as_json: bool) -> None:
     """Print what a model file says of itself."""
     from foreshock_converter import inspection  # noqa: PLC0415 - loads onnx
@@ -56,7 +56,7 @@ Examples:
     metavar="NPY",
     help="Windows float32[N, T, C] to prove it on, beside the generated ones.",
 )
-@as_json
+@JSON
 def verify(file: Path, boosters: Path | None, windows: Path | None, *, as_json: bool) -> None:
     """Run the golden windows that travel in a model file; exit 1 unless it repeats them.
 
@@ -120,15 +120,13 @@ def _verified(
     help="Windows like those it was trained on: .csv or .parquet with a column per channel (and "
     "`machine`), or .npy [N, T, C].",
 )
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE"
-)
+@click.option("--out", type=FILE, required=True, metavar="FILE")
 @click.option(
     "--trust",
     is_flag=True,
     help="Load a pickle, which runs the code in it, or unknown skops types.",
 )
-@as_json
+@JSON
 def import_(
     file: Path, request: Path, windows: Path, out: Path, *, trust: bool, as_json: bool
 ) -> None:

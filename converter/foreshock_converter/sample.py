@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -18,10 +17,12 @@ from foreshock_converter.calibration import Platt
 from foreshock_converter.features import DEFAULT_CHOICE, FeatureGraph
 from foreshock_converter.heads import Heads, Novelty
 from foreshock_converter.trees import snap_thresholds
+from foreshock_wire.options import FILE
 from foreshock_wire.spec import Advice, Channel, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -162,7 +163,7 @@ def _spec(
 
 
 @click.command()
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("out", type=FILE)
 @click.option("--seed", default=0, show_default=True, help="Another seed is another model.")
 def main(out: Path, seed: int) -> None:
     """Write a small trained model to OUT."""

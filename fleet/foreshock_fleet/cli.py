@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -12,8 +11,6 @@ import click
 from foreshock_fleet.cli_common import (
     KeyOptions,
     actor,
-    as_json,
-    broker_options,
     key_options,
     online_keys,
     opened,
@@ -30,8 +27,10 @@ from foreshock_fleet.errors import FleetError
 from foreshock_fleet.publishing import publish_model
 from foreshock_fleet.show import device_json, device_text, halt_text, rollout_json, rollout_text
 from foreshock_fleet.state import now_ns
+from foreshock_wire.options import FOLDER, JSON, broker_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import FrameType
 
     from foreshock_wire.broker import BrokerAddress
@@ -60,10 +59,10 @@ for command in (
     "fleet serve --broker mqtts://mqtt.example.com --ca-file ca.pem --username fleet "
     "--password-file secret --state var/fleet",
 )
-@broker_options
+@broker_options("The cloud broker.")
 @state_dir
 @key_options
-@as_json
+@JSON
 def serve(broker: BrokerAddress, directory: Path, keys: KeyOptions, *, as_json: bool) -> None:
     """Serve directives and model blocks to the gateways until stopped."""
     from foreshock_fleet.coordinator import (  # noqa: PLC0415 - only for this command
@@ -94,7 +93,7 @@ def serve(broker: BrokerAddress, directory: Path, keys: KeyOptions, *, as_json: 
 @tracking_dir
 @state_dir
 @key_options
-@as_json
+@JSON
 def publish(
     model: str, tracking: Path | None, directory: Path, keys: KeyOptions, *, as_json: bool
 ) -> None:
@@ -110,11 +109,11 @@ def publish(
     epilog="Example: foreshock fleet export /media/stick --state var/fleet; then, at the gateway: "
     "foreshock agent update --from /media/stick --config /etc/foreshock/agent.toml",
 )
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 365))
 @state_dir
 @key_options
-@as_json
+@JSON
 def export(folder: Path, days: int, directory: Path, keys: KeyOptions, *, as_json: bool) -> None:
     """Write what every gateway shall run to FOLDER, a stick, signed to hold for some days."""
     from foreshock_fleet.coordinator import repository_of  # noqa: PLC0415 - heavy
@@ -136,7 +135,7 @@ def export(folder: Path, days: int, directory: Path, keys: KeyOptions, *, as_jso
 
 @cli.command(epilog="Example: foreshock fleet status --state var/fleet --json")
 @state_dir
-@as_json
+@JSON
 def status(directory: Path, *, as_json: bool) -> None:
     """Show what every gateway runs, and how the newest rollout stands."""
     with opened(directory, must_exist=True) as state:
@@ -159,7 +158,7 @@ def status(directory: Path, *, as_json: bool) -> None:
 @click.option("--model", required=True, help="A file, or models:/NAME@ALIAS.")
 @tracking_dir
 @click.option("--port", default=0, show_default=True, help="On 127.0.0.1; 0 takes a free one.")
-@as_json
+@JSON
 def api(model: str, tracking: Path | None, port: int, *, as_json: bool) -> None:
     """Answer POST /predict with one model; see /docs for the request."""
     from foreshock_fleet.api import serve as serve_http  # noqa: PLC0415 - loads FastAPI

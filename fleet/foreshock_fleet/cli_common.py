@@ -5,38 +5,33 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from foreshock_fleet.errors import FleetError
+from foreshock_wire.options import FILE, FOLDER, Command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from foreshock_fleet.keys import KeyFolder
     from foreshock_fleet.signed import SignedRepository
     from foreshock_fleet.state import FleetState
 
-Command = Callable[..., None]
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line.")
 state_dir = click.option(
     "--state",
     "directory",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="The fleet's folder: state and published models.",
 )
 tracking_dir = click.option(
     "--tracking",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="The folder of the MLflow registry (mlflow.db).",
 )
 
@@ -67,10 +62,8 @@ def _key_options(
             chosen = KeyOptions(options.pop(folder), options.pop(secret))
             command(**{argument: chosen}, **options)
 
-        a_folder = click.Path(file_okay=False, path_type=Path)
-        a_file = click.Path(dir_okay=False, path_type=Path)
-        with_secret = click.option(flags[1], secret, type=a_file, help=helps[1])(with_keys)
-        return click.option(flags[0], folder, type=a_folder, help=helps[0])(with_secret)
+        with_secret = click.option(flags[1], secret, type=FILE, help=helps[1])(with_keys)
+        return click.option(flags[0], folder, type=FOLDER, help=helps[0])(with_secret)
 
     return decorate
 
@@ -91,29 +84,6 @@ root_key_options = _key_options(
         "Holds the passphrase of the root keys, for its owner only.",
     ),
 )
-
-
-def broker_options(command: Command) -> Command:
-    """Give a command the options of the cloud broker, as one `BrokerAddress` argument."""
-    from foreshock_wire.broker import BrokerAddress  # noqa: PLC0415 - only where it is asked for
-
-    @wraps(command)
-    def with_broker(**options: Any) -> None:  # noqa: ANN401 - as click gives them
-        how = {name: options.pop(name) for name in ("ca_file", "username", "password_file")}
-        insecure, text = options.pop("insecure"), options.pop("broker")
-        command(broker=BrokerAddress.parse(text, insecure=insecure, **how), **options)
-
-    for option in (
-        click.option("--insecure", is_flag=True, help="Cross a protected network without TLS."),
-        click.option("--password-file", type=_FILE, help="Its first line is the password."),
-        click.option("--username", help="Who asks the broker."),
-        click.option("--ca-file", type=_FILE, help="The authority of the broker's certificate."),
-        click.option(
-            "--broker", required=True, help="The cloud broker: HOST:PORT or mqtts://HOST."
-        ),
-    ):
-        with_broker = option(with_broker)
-    return with_broker
 
 
 def online_keys(keys: KeyOptions, state: Path) -> KeyFolder:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from foreshock_fleet.cli_common import actor, as_json, opened, say, state_dir
+from foreshock_fleet.cli_common import actor, opened, say, state_dir
 from foreshock_fleet.errors import FleetError
 from foreshock_fleet.plan import parse_labels
 from foreshock_fleet.show import audit_json, device_json, device_text
 from foreshock_fleet.state import now_ns
+from foreshock_wire.options import JSON
 from foreshock_wire.topics import Gateway
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ select_option = click.option(
 @click.command(epilog="Example: foreshock fleet devices --state var/fleet --select class=pump")
 @state_dir
 @select_option
-@as_json
+@JSON
 def devices(directory: Path, select: str, *, as_json: bool) -> None:
     """Show every gateway: what it runs, how far it is, when it was last heard."""
     wanted = parse_labels(select).items()
@@ -43,7 +44,7 @@ def devices(directory: Path, select: str, *, as_json: bool) -> None:
 @click.argument("gateway")
 @click.argument("labels", nargs=-1, required=True)
 @state_dir
-@as_json
+@JSON
 def label(gateway: str, labels: tuple[str, ...], directory: Path, *, as_json: bool) -> None:
     """Give GATEWAY (SITE/ID) labels, by which rollouts select."""
     site, slash, name = gateway.partition("/")
@@ -61,7 +62,7 @@ def label(gateway: str, labels: tuple[str, ...], directory: Path, *, as_json: bo
 
 @click.command(epilog="Example: foreshock fleet groups --state var/fleet")
 @state_dir
-@as_json
+@JSON
 def groups(directory: Path, *, as_json: bool) -> None:
     """Show how many gateways have each label."""
     with opened(directory, must_exist=True) as state:
@@ -77,7 +78,7 @@ def groups(directory: Path, *, as_json: bool) -> None:
 @click.command(epilog="Example: foreshock fleet audit --state var/fleet --limit 20")
 @state_dir
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1))
-@as_json
+@JSON
 def audit(directory: Path, limit: int, *, as_json: bool) -> None:
     """Show who did what, the newest last; the trail can only be added to."""
     with opened(directory, must_exist=True) as state:

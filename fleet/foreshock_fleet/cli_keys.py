@@ -10,7 +10,6 @@ import click
 from foreshock_fleet.cli_common import (
     KeyOptions,
     actor,
-    as_json,
     key_options,
     online_keys,
     opened,
@@ -21,6 +20,7 @@ from foreshock_fleet.cli_common import (
 )
 from foreshock_fleet.errors import FleetError
 from foreshock_wire.files import write_durably
+from foreshock_wire.options import JSON
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def keys_group() -> None:
     help="How many root keys must sign together.",
 )
 @click.option("--no-passphrase", is_flag=True, help="Store keys that have no passphrase file open.")
-@as_json
+@JSON
 def init(
     directory: Path,
     root_keys: KeyOptions,
@@ -94,7 +94,7 @@ def init(
 @state_dir
 @root_key_options
 @key_options
-@as_json
+@JSON
 def list_keys(directory: Path, root_keys: KeyOptions, keys: KeyOptions, *, as_json: bool) -> None:
     """Show who may sign what, which of these keys are here, and when what was signed expires."""
     here = [online_keys(keys, directory)]
@@ -109,7 +109,7 @@ def list_keys(directory: Path, root_keys: KeyOptions, keys: KeyOptions, *, as_js
 @state_dir
 @root_key_options
 @key_options
-@as_json
+@JSON
 def rotate(
     role: str,
     keyid: str | None,
@@ -135,7 +135,7 @@ def rotate(
 @state_dir
 @root_key_options
 @key_options
-@as_json
+@JSON
 def renew(
     directory: Path,
     root_keys: KeyOptions,

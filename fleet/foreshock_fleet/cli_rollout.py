@@ -11,7 +11,6 @@ import click
 from foreshock_fleet.cli_common import (
     KeyOptions,
     actor,
-    as_json,
     key_options,
     opened,
     say,
@@ -26,6 +25,7 @@ from foreshock_fleet.preview import preview_json, preview_text
 from foreshock_fleet.rollout import OPEN, Command
 from foreshock_fleet.show import progress_text, rollout_json, rollout_text
 from foreshock_fleet.state import now_ns
+from foreshock_wire.options import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ def rollout_group() -> None:
 @click.option("--promote", is_flag=True, help="Wait, then set the alias champion to this version.")
 @tracking_dir
 @key_options
-@as_json
+@JSON
 def create(release: str, directory: Path, keys: KeyOptions, **options: Any) -> None:  # noqa: ANN401 - click's
     """Begin a rollout of RELEASE.
 
@@ -173,7 +173,7 @@ def _preview(state: FleetState, release: Release | None, plan: Plan, *, as_json:
 @rollout_group.command(epilog="Example: foreshock fleet rollout status --state var/fleet --json")
 @_number
 @state_dir
-@as_json
+@JSON
 def status(number: int | None, directory: Path, *, as_json: bool) -> None:
     """Show how rollout NUMBER, or the newest, stands."""
     with opened(directory, must_exist=True) as state:
@@ -185,7 +185,7 @@ def status(number: int | None, directory: Path, *, as_json: bool) -> None:
 @_number
 @state_dir
 @click.option("--timeout", "timeout_s", default=3600.0, show_default=True, help="Seconds.")
-@as_json
+@JSON
 def watch(number: int | None, directory: Path, timeout_s: float, *, as_json: bool) -> None:
     """Follow rollout NUMBER, or the newest, to its end; exit codes as `create --wait`."""
     with opened(directory, must_exist=True) as state:
@@ -196,7 +196,7 @@ def watch(number: int | None, directory: Path, timeout_s: float, *, as_json: boo
 
 @rollout_group.command(epilog="Example: foreshock fleet rollout history --state var/fleet")
 @state_dir
-@as_json
+@JSON
 def history(directory: Path, *, as_json: bool) -> None:
     """Show every rollout, the newest last."""
     with opened(directory, must_exist=True) as state:
@@ -217,7 +217,7 @@ def _steering(command: Command, does: str) -> click.Command:
     @_number
     @click.option("--reason", default="", help="Why, for the audit trail.")
     @state_dir
-    @as_json
+    @JSON
     def steer(number: int | None, reason: str, directory: Path, *, as_json: bool) -> None:
         with opened(directory, must_exist=True) as state:
             chosen = state.need_rollout(number).number

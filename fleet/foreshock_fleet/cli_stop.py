@@ -10,7 +10,6 @@ import click
 from foreshock_fleet.cli_common import (
     KeyOptions,
     actor,
-    as_json,
     key_options,
     online_keys,
     opened,
@@ -19,6 +18,7 @@ from foreshock_fleet.cli_common import (
     state_dir,
 )
 from foreshock_fleet.state import now_ns
+from foreshock_wire.options import JSON
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--reason", default="", help="Why; every gateway and the audit trail are told.")
 @click.option("--end", is_flag=True, help="End the stop: what was in progress goes on.")
 @state_dir
-@as_json
+@JSON
 def emergency_stop(reason: str, directory: Path, *, end: bool, as_json: bool) -> None:
     """Stop every change of a model on every gateway, forward and back, until it is ended.
 
@@ -49,7 +49,7 @@ def emergency_stop(reason: str, directory: Path, *, end: bool, as_json: bool) ->
 @click.argument("release")
 @state_dir
 @key_options
-@as_json
+@JSON
 def withdraw(release: str, directory: Path, keys: KeyOptions, *, as_json: bool) -> None:
     """Sign that RELEASE (a hash or its beginning) is no release any more: no gateway takes it.
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from foreshock_wire.options import FOLDER, JSON
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -29,7 +31,7 @@ STORY_ONLY: Final = ("seconds", "seed")
 )
 @click.option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="With --replay: the folder of its files (`foreshock trainer data fetch`).",
 )
 @click.option("--subset", help="With --replay: a part of the data set.  [default: its first]")
@@ -80,10 +82,10 @@ STORY_ONLY: Final = ("seconds", "seed")
 )
 @click.option(
     "--keep",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Leave databases, lake, models and logs in this (new) folder.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+@JSON
 @click.option("--plain", is_flag=True, help="Lines instead of the live view.")
 @click.pass_context
 def demo(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from foreshock_wire.options import FILE, FOLDER, JSON
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command(
@@ -17,7 +21,7 @@ import click
 @click.option("--model", required=True, metavar="FILE", help="A file, or models:/NAME@ALIAS.")
 @click.option(
     "--tracking",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="The registry's folder, for models:/NAME@ALIAS.",
 )
 @click.option("--machine", default="pump-01", show_default=True, help="A machine of the plant.")
@@ -45,10 +49,10 @@ import click
 @click.option(
     "--out",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="The picture: .png or .svg.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@JSON
 def picture(
     *,
     model: str,

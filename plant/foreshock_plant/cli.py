@@ -7,21 +7,22 @@ import json
 import logging
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from foreshock_wire.options import FOLDER, JSON
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from click.decorators import FC
 
 Result = TypeVar("Result")
 
 _seed = click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 
 
 def _machines(default: int) -> Callable[[FC], FC]:
@@ -48,7 +49,7 @@ _brokers = click.option(
     metavar="SITE/GATEWAY=HOST:PORT",
     help="A gateway's local broker; machines are dealt out to the brokers in turn.",
 )
-_out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+_out = click.option("--out", type=FOLDER, required=True)
 
 
 def _speed(default: float) -> Callable[[FC], FC]:
@@ -76,7 +77,7 @@ def cli() -> None:
 @_speed(8)
 @_seed
 @_out
-@_json
+@JSON
 def run(  # noqa: PLR0917 - click passes options by name
     brokers: tuple[str, ...],
     machines: int,
@@ -116,14 +117,14 @@ Examples:
 @click.option(
     "--from",
     "recording",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     required=True,
     help="A folder of recorded telemetry: {site}/{gateway}/*.fsb.",
 )
 @_brokers
 @_speed(8)
 @_out
-@_json
+@JSON
 def replay(
     recording: Path,
     brokers: tuple[str, ...],
@@ -155,7 +156,7 @@ def replay(
 @_hours(2000)
 @_seed
 @_out
-@_json
+@JSON
 def record(machines: int, hours: float, seed: int, out: Path, as_json: bool) -> None:  # noqa: FBT001
     """Write the past lives of other machines as telemetry batch files and events.csv."""
     from foreshock_plant import recorder  # noqa: PLC0415 - keeps --help quick

@@ -62,15 +62,15 @@ class FailureMode:
     """
 
     name: str
-    onset_h: float
-    onset_shape: float
-    growth_h: float
-    growth_spread: float
-    jump_h: float
     load_stress: float
-    shape: PerChannel
-    load_power: PerChannel
     gains: Mapping[str, PerChannel]
+    onset_h: float = 1010.0
+    onset_shape: float = 2.0
+    growth_h: float = 110.0
+    growth_spread: float = 0.02
+    jump_h: float = 0.12
+    shape: PerChannel = (1.0, 1.0, 1.0, 1.0, 1.0)
+    load_power: PerChannel = (0.5, 1.0, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,14 +232,8 @@ _CLASSES: Final = (
 _MODES: Final = (
     FailureMode(
         name="bearing_wear",
-        onset_h=1010.0,
-        onset_shape=2.0,
-        growth_h=110.0,
-        growth_spread=0.02,
-        jump_h=0.12,
         load_stress=1.0,
         shape=(1.2, 1.0, 1.2, 1.0, 1.0),
-        load_power=(0.5, 1.0, 1.0, 1.0, 1.0),
         gains=MappingProxyType(
             {
                 "pump": (0.35, -0.15, 1.5, 0.3, 0.2),
@@ -251,13 +245,8 @@ _MODES: Final = (
     FailureMode(
         name="cooling_loss",
         onset_h=1080.0,
-        onset_shape=2.0,
-        growth_h=110.0,
-        growth_spread=0.02,
-        jump_h=0.12,
         load_stress=0.7,
         shape=(1.2, 1.0, 1.0, 1.0, 1.0),
-        load_power=(0.5, 1.0, 1.0, 1.0, 1.0),
         gains=MappingProxyType(
             {
                 "pump": (1.3, -0.36, -0.5, -0.28, -0.2),
@@ -268,14 +257,7 @@ _MODES: Final = (
     ),
     FailureMode(
         name="overstrain",
-        onset_h=1010.0,
-        onset_shape=2.0,
-        growth_h=110.0,
-        growth_spread=0.02,
-        jump_h=0.12,
         load_stress=1.4,
-        shape=(1.0, 1.0, 1.0, 1.0, 1.0),
-        load_power=(0.5, 1.0, 1.0, 1.0, 1.0),
         gains=MappingProxyType(
             {
                 "pump": (0.3, 0.16, 0.6, 0.5, 0.45),
@@ -286,14 +268,7 @@ _MODES: Final = (
     ),
     FailureMode(
         name="seal_leak",
-        onset_h=1010.0,
-        onset_shape=2.0,
-        growth_h=110.0,
-        growth_spread=0.02,
-        jump_h=0.12,
         load_stress=0.5,
-        shape=(1.0, 1.0, 1.0, 1.0, 1.0),
-        load_power=(0.5, 1.0, 1.0, 1.0, 1.0),
         gains=MappingProxyType(
             {
                 "pump": (0.18, -0.5, 0.45, -0.26, -0.24),
@@ -304,14 +279,7 @@ _MODES: Final = (
     ),
     FailureMode(
         name="drive_fault",
-        onset_h=1010.0,
-        onset_shape=2.0,
-        growth_h=110.0,
-        growth_spread=0.02,
-        jump_h=0.12,
         load_stress=1.0,
-        shape=(1.0, 1.0, 1.0, 1.0, 1.0),
-        load_power=(0.5, 1.0, 1.0, 1.0, 1.0),
         gains=MappingProxyType(
             {
                 "pump": (0.5, -0.16, 0.6, -0.25, 0.5),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.options import FOLDER, JSON
 from foreshock_wire.times import time_ns
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ be those of the gateways. Only test machines are asked (a fifth, by the hash of 
 )
 @click.option(
     "--tracking",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="The folder of MLflow's database, for models:/ URIs.",
 )
 @click.option("--from", "begin", metavar="TIME", help="RFC 3339; the beginning when left out.")
@@ -53,7 +54,7 @@ be those of the gateways. Only test machines are asked (a fifth, by the hash of 
 @click.option("--deadband", default=0.5, show_default=True, help="In margin, as the gateways do.")
 @click.option("--latching", is_flag=True, help="As the gateways have it.")
 @click.option("--lateness-s", default=0.0, show_default=True, help="As the gateways have it.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
+@JSON
 def backtest(  # noqa: PLR0917 - click passes options by name
     root: str,
     models: tuple[str, ...],

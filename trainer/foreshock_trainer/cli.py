@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,23 +15,24 @@ from foreshock_trainer.ingest_cli import ingest
 from foreshock_trainer.labels_cli import labels
 from foreshock_trainer.lake_cli import audit, upkeep
 from foreshock_trainer.lean import import_xgboost_alone
-from foreshock_trainer.learn_options import TUNED, learn_options, learnt, show_machines
+from foreshock_trainer.learn_options import TUNED, VOUCHED, learn_options, learnt, show_machines
 from foreshock_trainer.settings import LearnSettings, RetrainSettings
 from foreshock_trainer.tune_cli import tune
 from foreshock_trainer.ui_cli import ui
+from foreshock_wire.options import FILE, FOLDER, JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 TRACKING = click.option(
     "--tracking",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="The folder of MLflow's database and artifacts.",
 )
 NAME = click.option("--name", default="foreshock", show_default=True, help="The registered model.")
 HTML_HELP = "Write the page of the run there, and its figures as JSON beside it."
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
 
 
 @click.group()
@@ -64,15 +64,9 @@ A model that the gate refuses is recorded but not registered; the exit code is 0
 @TRACKING
 @NAME
 @click.option("--promote", is_flag=True, help="Make it the champion when it passes the gate.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON there.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help=HTML_HELP)
-@click.option(
-    "--vouch",
-    "vouched",
-    multiple=True,
-    metavar="CHANNEL",
-    help="This channel looks like a leak and is none.",
-)
+@click.option("--report", type=FILE, help="Write JSON there.")
+@click.option("--html", type=FILE, help=HTML_HELP)
+@VOUCHED
 @JSON
 def retrain(
     *,

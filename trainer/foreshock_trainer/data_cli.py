@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from foreshock_trainer.export_cli import export, export_lake
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.options import FOLDER, JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from foreshock_trainer.datasets.base import DataFile, DataSet
     from foreshock_trainer.datasets.files import Found
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
 NAME = click.argument("name")
 SUBSET = click.option("--subset", help="Only this part of the data set.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
 DATA = click.option(
     "--data",
     "folder",

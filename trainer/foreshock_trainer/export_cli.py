@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from foreshock_trainer.learn_options import learn_options, learnt, show_machines
+from foreshock_wire.options import FOLDER, JSON
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
+if TYPE_CHECKING:
+    from pathlib import Path
+
 OUT = click.option("--out", required=True, type=FOLDER, help="A folder that is not there yet.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the manifest last.")
 
 
 @click.command(

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foreshock_trainer.lean import import_xgboost_alone
-from foreshock_trainer.learn_options import show_machines
+from foreshock_trainer.learn_options import VOUCHED, show_machines
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.options import FILE, FOLDER, JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from foreshock_trainer.history.importing import Imported, Proposal
     from foreshock_trainer.history.plan import Sensor
-
-FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command(
@@ -75,19 +73,13 @@ asked again goes on where it stopped.
 @click.option("--period-s", type=float, help="The sampling period of a window.")
 @click.option("--length", type=click.IntRange(min=1), help="Samples in a window.")
 @click.option("--horizon-h", type=float, help="How far ahead to look.")
-@click.option(
-    "--vouch",
-    "vouched",
-    multiple=True,
-    metavar="CHANNEL",
-    help="This channel looks like a leak and is none.",
-)
+@VOUCHED
 @click.option("--yes", is_flag=True, help="Train without asking.")
 @click.option("--propose", "only_propose", is_flag=True, help="Only say what the file holds.")
 @click.option(
     "--open/--no-open", "opens", default=None, help="Show the page.  [default: on a terminal]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
+@JSON
 def import_history(
     out: Path | None,
     sensors: tuple[str, ...],

@@ -7,16 +7,18 @@ import logging
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from foreshock_trainer.labels_cli import JSON, LAKE, name_refused
-from foreshock_wire.broker import BrokerAddress
+from foreshock_trainer.labels_cli import LAKE, name_refused
 from foreshock_wire.ids import SHARDS
+from foreshock_wire.options import FOLDER, JSON, broker_options
 
-FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from foreshock_wire.broker import BrokerAddress
 
 
 @click.command(
@@ -28,17 +30,13 @@ Examples:
   foreshock trainer ingest --from recorded --lake lake --json
 """
 )
-@click.option("--broker", metavar="HOST:PORT|URL", help="Take what gateways upload, until SIGTERM.")
-@click.option("--ca-file", type=FILE, help="The authority of the broker's certificate (mqtts://).")
-@click.option("--username", help="Who asks at the broker.")
-@click.option("--password-file", type=FILE, help="The password is its first line.")
+@broker_options("Take what gateways upload, until SIGTERM.", required=False)
 @click.option(
     "--upkeep-s",
     default=900.0,
     show_default=True,
     help="How often the lake's files are put in order, by the worker of shard 0; 0 for never.",
 )
-@click.option("--insecure", is_flag=True, help="Cross a network without TLS; it is protected.")
 @click.option("--from", "folder", type=FOLDER, help="Take a folder of recorded batches instead.")
 @LAKE
 @click.option(
@@ -48,17 +46,13 @@ Examples:
     help="The shards that this worker owns; no other worker may own them too.",
 )
 @JSON
-def ingest(  # noqa: PLR0917 - click passes options by name
-    broker: str | None,
-    ca_file: Path | None,
-    username: str | None,
-    password_file: Path | None,
+def ingest(
+    broker: BrokerAddress | None,
     folder: Path | None,
     root: str,
     shards: str,
     upkeep_s: float,
     *,
-    insecure: bool,
     as_json: bool,
 ) -> None:
     """Take telemetry, alarms and events into the lake, each exactly once."""
@@ -68,14 +62,7 @@ def ingest(  # noqa: PLR0917 - click passes options by name
     if folder is not None:
         _from_folder(folder, root, as_json=as_json)
     elif broker is not None:
-        address = BrokerAddress.parse(
-            broker,
-            ca_file=ca_file,
-            username=username,
-            password_file=password_file,
-            insecure=insecure,
-        )
-        _from_broker(address, root, shards, upkeep_s, as_json=as_json)
+        _from_broker(broker, root, shards, upkeep_s, as_json=as_json)
 
 
 def _from_folder(folder: Path, root: str, *, as_json: bool) -> None:

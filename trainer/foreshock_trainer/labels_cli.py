@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmAnswer
+from foreshock_wire.options import FILE, JSON
 from foreshock_wire.times import rfc3339, time_ns
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from foreshock_trainer.label_files import BadRow
     from foreshock_trainer.labels import Label
 
@@ -24,7 +26,6 @@ LAKE: Final = click.option(
     metavar="DIR|URL",
     help="The lake's folder or URL (s3://bucket/lake).",
 )
-JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
 
 
 @click.group()
@@ -43,7 +44,7 @@ offset, in Parquet also a timestamp with a time zone; kind is failure, maintenan
 repaired, observed_until, confirmed or false_alarm. Adding it again adds nothing.
 """
 )
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @LAKE
 @JSON
 def add(file: Path, root: str, *, as_json: bool) -> None:

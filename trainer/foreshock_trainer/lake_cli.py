@@ -7,8 +7,9 @@ import time
 
 import click
 
-from foreshock_trainer.labels_cli import JSON, LAKE
+from foreshock_trainer.labels_cli import LAKE
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.options import JSON
 
 
 @click.command(

@@ -80,6 +80,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="aft also learns from failures that did not come: for fleets that seldom fail.",
     ),
 )
+VOUCHED = click.option(
+    "--vouch",
+    "vouched",
+    multiple=True,
+    metavar="CHANNEL",
+    help="This channel looks like a leak and is none.",
+)
 TUNED = click.option(
     "--tuned",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

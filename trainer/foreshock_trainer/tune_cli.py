@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,11 +11,12 @@ import click
 from foreshock_trainer.lean import import_xgboost_alone
 from foreshock_trainer.learn_options import learn_options, learnt, show_machines
 from foreshock_trainer.settings import LearnSettings
+from foreshock_wire.options import FILE, JSON
 
 if TYPE_CHECKING:
-    from foreshock_trainer.tune import Step
+    from pathlib import Path
 
-FILE = click.Path(dir_okay=False, path_type=Path)
+    from foreshock_trainer.tune import Step
 
 
 @click.command(
@@ -50,7 +50,7 @@ killed goes on from the study file, to the same choice. The permanent test machi
     type=click.IntRange(2, 20),
     help="Folds of machines that choose.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
+@JSON
 def tune(
     *,
     study: Path,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 import webbrowser
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.options import FILE, FOLDER
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import FrameType
 
     from foreshock_trainer.mlflow_ui import Login
@@ -32,7 +33,7 @@ network that is protected: the password crosses it as it is.
 @click.option(
     "--tracking",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="The folder of MLflow's database and artifacts.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
@@ -42,7 +43,7 @@ network that is protected: the password crosses it as it is.
 @click.option("--username", help="Who may look; with --password-file.")
 @click.option(
     "--password-file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="The password is its first line.",
 )
 @click.option("--open/--no-open", "opens", default=None, help="Show it.  [default: on a terminal]")
