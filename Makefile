@@ -7,6 +7,8 @@ BIN := .venv/bin
 VAR := var
 ARGS ?=
 export PYTHON
+# A third of a test's time is waiting for other processes.
+WORKERS ?= $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
 # The environment is ours: without bytecode each process would compile what it imports again.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -28,7 +30,7 @@ demo: ## Watch the whole loop turn, about two minutes (ARGS='--keep DIR --json')
 .PHONY: test
 test: ## Run every test (ARGS='tests/test_x.py -k y'); FORESHOCK_REQUIRE=all turns skips into failures
 	@sh scripts/setup.sh dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: kill_test kill-test
 kill_test: ## Kill, cut and freeze agent, ingest and brokers 20 times a test (ARGS='--kills 50 --seed 7')
@@ -55,15 +57,16 @@ format: ## Format the code and repair what can be repaired
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-.PHONY: bench
-bench: ## Run every benchmark, quickly (ARGS='' for the full length)
+BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(shell grep -l __main__ $$(grep -l -e '"--quick"' benchmarks/*.py)))
+
+.PHONY: bench bench_setup $(BENCHMARKS)
 bench: ARGS = --quick
-bench:
+bench: $(BENCHMARKS) ## Run every benchmark, quickly (ARGS='' for the full length, --jobs 2 to see whether they run)
+bench_setup:
 	@sh scripts/setup.sh dev
-	@for file in $$(grep -l __main__ $$(grep -l -e '"--quick"' benchmarks/*.py)); do \
-	  module=benchmarks.$$(basename $$file .py); echo "==> python -m $$module $(ARGS)"; \
-	  $(BIN)/python -m $$module $(ARGS) || exit 1; \
-	done
+$(BENCHMARKS): bench-%: bench_setup
+	@echo "==> python -m benchmarks.$* $(ARGS)"
+	@$(BIN)/python -m benchmarks.$* $(ARGS)
 
 .PHONY: arm64
 arm64: ## Show that a model decides on arm64 as on x86_64, under qemu-user (ARGS=--json); minutes
