@@ -177,6 +177,15 @@ def stored_readings(db: sqlite3.Connection, after_n: int = 0) -> Iterator[Readin
         yield chunk.readings
 
 
+def first_whole(db: sqlite3.Connection) -> int:
+    """Return the number from which on no chunk is missing and none has lost readings; 1 is all."""
+    last_hole = (
+        "SELECT max(n - 1 + kept) FROM chunks AS c WHERE kept = 1 "
+        "OR NOT EXISTS (SELECT 1 FROM chunks WHERE n = c.n - 1)"
+    )
+    return int(db.execute(last_hole).fetchone()[0] or 0) + 1
+
+
 def first_pending(db: sqlite3.Connection) -> int | None:
     """Return the number of the first chunk that the lake does not hold whole."""
     epochs = db.execute(

@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foreshock_wire.options import FILE, JSON
+from foreshock_agent.options import CONFIG
+from foreshock_agent.replay_cli import replay
+from foreshock_wire.options import JSON
 from foreshock_wire.times import rfc3339
 
 if TYPE_CHECKING:
     from foreshock_agent.settings import Settings
-
-CONFIG = click.option(
-    "--config",
-    "config",
-    type=FILE,
-    required=True,
-    help="The agent's settings (TOML).",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,10 +29,14 @@ def cli() -> None:
       foreshock agent run --config agent.toml
       foreshock agent status --config agent.toml
       foreshock agent outbox --config agent.toml
+      foreshock agent replay --config agent.toml --check
       foreshock agent verify --config agent.toml
       foreshock agent update --config agent.toml --from /media/stick
       foreshock agent sources test --config agent.toml plant/pump-1/sample '{"t": 1}'
     """  # noqa: D301 - click's paragraph mark is a real backspace
+
+
+cli.add_command(replay)
 
 
 @cli.command()

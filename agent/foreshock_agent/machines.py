@@ -133,11 +133,8 @@ class Machines:
 
     def _column_of_track(self) -> Int64:
         """Return each track's column in the windows, NO_CHANNEL where they do not hold it."""
-        tracks = self.tracks
-        if len(self._columns) < len(tracks):
-            columns = {name: column for column, name in enumerate(self.spec.channels)}
-            by_channel = [columns.get(name, NO_CHANNEL) for name in tracks.channels]
-            self._columns = np.array(by_channel, np.int64)[tracks.channel]
+        if len(self._columns) < len(self.tracks):
+            self._columns = self.tracks.columns(self.spec.channels)
         return self._columns
 
     @property

@@ -13,10 +13,9 @@ import numpy as np
 from foreshock_agent.chunks import Rows
 from foreshock_agent.clock import is_trusted
 from foreshock_agent.columns import OK, REASONS, Columns
-from foreshock_agent.scoring import SECOND_NS, Due
+from foreshock_agent.scoring import SECOND_NS, due_of
 from foreshock_agent.sources.base import RejectedMessageError
 from foreshock_rules.readings import future_from_ns
-from foreshock_rules.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
     from foreshock_agent.intake import IntakeIdentity
     from foreshock_agent.link import Delivery
     from foreshock_agent.machines import Machines
+    from foreshock_agent.scoring import Due
     from foreshock_agent.sources import Sources
     from foreshock_agent.store import Store
-    from foreshock_rules.rings import DueWindows
 
     Int64 = npt.NDArray[np.int64]
 
@@ -78,7 +77,7 @@ class Reception:
         stored[good] = new
         self._count_readings(problem, int(np.count_nonzero(new)))
         self._count_messages(decoded, problem, stored)
-        return self._due(due, rows.received_ns[new])
+        return due_of(due, self._machines.tracks.machines, rows.received_ns[new])
 
     def _decoded(self, messages: Sequence[Delivery], now_ns: int) -> Decoded:
         """Decode all that can be; each message has its own nanosecond of arrival."""
@@ -136,19 +135,6 @@ class Reception:
                 self._count(f"messages.rejected.{REASONS[reason]}")
         self._count("messages.stored", int(np.count_nonzero(stored_in)))
         self._count("messages.duplicate", int(np.count_nonzero((stored_in == 0) & (good_in > 0))))
-
-    def _due(self, due: DueWindows, received_ns: Int64) -> list[Due]:
-        names = self._machines.tracks.machines
-        return [
-            Due(names[machine], Window(end_ns, values), at_ns)
-            for machine, end_ns, at_ns, values in zip(
-                due.machine.tolist(),
-                due.end_ns.tolist(),
-                received_ns[due.trigger].tolist(),
-                due.values,
-                strict=True,
-            )
-        ]
 
 
 def _rows(decoded: Decoded) -> Rows:

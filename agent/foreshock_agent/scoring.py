@@ -16,7 +16,7 @@ import numpy as np
 from foreshock_rules.alarms import AlarmPolicy
 from foreshock_rules.drift import DriftSketch
 from foreshock_rules.limits import Breach, Limit, breaches
-from foreshock_rules.windows import WindowSpec
+from foreshock_rules.windows import Window, WindowSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from foreshock_agent.settings import AlarmSettings, Settings
-    from foreshock_rules.windows import Window
+    from foreshock_rules.rings import DueWindows
     from foreshock_wire.model import Model, Outputs
+
+    Int64 = npt.NDArray[np.int64]
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,20 @@ class Due:
     machine: str
     window: Window
     received_ns: int
+
+
+def due_of(due: DueWindows, machines: Sequence[str], received_ns: Int64) -> list[Due]:
+    """Return windows by their machines' names; `received_ns` int64[n] of the readings."""
+    return [
+        Due(machines[machine], Window(end_ns, values), at_ns)
+        for machine, end_ns, at_ns, values in zip(
+            due.machine.tolist(),
+            due.end_ns.tolist(),
+            received_ns[due.trigger].tolist(),
+            due.values,
+            strict=True,
+        )
+    ]
 
 
 @dataclass(frozen=True, slots=True)

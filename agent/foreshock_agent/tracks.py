@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from foreshock_rules.rings import NEVER
+from foreshock_rules.rings import NEVER, NO_CHANNEL
 from foreshock_wire.errors import InvalidIdError
 from foreshock_wire.ids import check_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from foreshock_wire.batch import Readings
@@ -98,6 +100,12 @@ class Tracks:
         if track == NO_TRACK:
             return "?", "?"
         return self.machines[self.machine[track]], self.channels[self.channel[track]]
+
+    def columns(self, channels: Sequence[str]) -> Int64:
+        """Return each track's place among `channels`, NO_CHANNEL where its own is none of them."""
+        places = {name: place for place, name in enumerate(channels)}
+        by_channel = [places.get(name, NO_CHANNEL) for name in self.channels]
+        return np.array(by_channel, np.int64)[self.channel]
 
     def numbers(self, batch: Readings) -> Int64:
         """Return the track of each reading of a batch: one look-up per track that it holds."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from foreshock.demo.crew import DemoError
-from foreshock.demo.show import Show, describe
+from foreshock.demo.show import Show, raised_line
 from foreshock.demo.stage import Place, Sensors
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Replay(Show):
 
     def _on_raised(self, alarm: Alarm) -> None:
         if len(self.watcher.seen.raised) <= TOLD_ALARMS:
-            self._say(describe(alarm))
+            self._say(raised_line(alarm))
 
 
 def _option(name: str, value: object) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from foreshock.demo.crew import DemoError
 from foreshock.demo.stage import MODEL, Stage
 from foreshock.demo.watch import Watcher
 from foreshock_agent.accounts import total
+from foreshock_agent.alarm_text import describe
 from foreshock_agent.outbox import Outbox
 from foreshock_agent.settings import load
 from foreshock_agent.status import read_status
@@ -194,21 +195,6 @@ class Show(ABC):
         """Hear of an alarm that was just raised."""
 
 
-def describe(alarm: Alarm) -> str:
+def raised_line(alarm: Alarm) -> str:
     """Return an alarm in one line: where, how sure, which mode, how long, and why."""
-    if alarm.source == "rule":
-        worst = alarm.reasons[0] if alarm.reasons else None
-        why = f"{worst.channel} {worst.value:.1f} beyond {worst.healthy:.1f}" if worst else "limit"
-        return f"ALARM {alarm.machine} ({alarm.gateway}): {why} (limit, no model yet)"
-    parts = [f"ALARM {alarm.machine} ({alarm.gateway}): p = {alarm.probability or 0:.2f}"]
-    if alarm.mode:
-        parts.append(alarm.mode.replace("_", " "))
-    if alarm.lead_time_h:
-        low, middle, high = alarm.lead_time_h
-        parts.append(f"in {middle:.0f} h ({low:.0f} to {high:.0f})")
-    reasons = [
-        f"{reason.channel} {reason.contribution:+.1f}"
-        for reason in alarm.reasons[:2]
-        if reason.contribution > 0
-    ]
-    return ", ".join(parts) + (f"; because of {', '.join(reasons)}" if reasons else "")
+    return f"ALARM {alarm.machine} ({alarm.gateway}): {describe(alarm)}"

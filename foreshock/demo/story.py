@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from foreshock.demo.crew import DemoError
-from foreshock.demo.show import Show, describe
+from foreshock.demo.show import Show, raised_line
 from foreshock.demo.stage import Place, Sensors
 from foreshock.demo.work_orders import Failures
 
@@ -172,7 +172,7 @@ class Story(Show):
                 self._say(line)
 
     def _on_raised(self, alarm: Alarm) -> None:
-        self._say(describe(alarm))
+        self._say(raised_line(alarm))
         if alarm.advice and alarm.advice not in self._advised:
             self._advised.add(alarm.advice)
             self._say(f"  what to do: {alarm.advice}")

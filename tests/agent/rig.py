@@ -123,22 +123,30 @@ def healthy(machine: int, slot: int) -> bytes:
     return sample(slot, temperature=50 + rng.normal(), pressure=60 + rng.normal())
 
 
+def uneven(machine: int, slots: int = 160) -> list[bytes]:
+    """Windows of every severity with missing cells; out of order, and some of them very late."""
+    from foreshock_converter.sample import synthetic_windows  # noqa: PLC0415 - imports XGBoost
+
+    windows, _, _ = synthetic_windows(slots // 8, 2, 8, seed=10 + machine)
+    sent = _samples(np.concatenate(list(windows)))
+    held_up = np.where(np.arange(slots) % 17 == 3, 9.0, 0.0)
+    late = np.random.default_rng(machine).exponential(0.8, slots) + held_up
+    return [sent[slot] for slot in np.argsort(np.arange(slots) + late)]
+
+
 def alarming(model: Model) -> list[bytes]:
     """Return the messages of the window that the model finds worst, and one that makes it due."""
     from foreshock_converter.sample import synthetic_windows  # noqa: PLC0415 - imports XGBoost
 
     windows, _, _ = synthetic_windows(400, 2, 8, seed=1)
     worst = windows[int(np.argmax(model.run(windows).margin))]
-    rows = [*worst, worst[-1]]
+    return _samples([*worst, worst[-1]])
+
+
+def _samples(rows: Iterable[Iterable[float]]) -> list[bytes]:
+    names = ("temperature", "pressure")
     return [
-        sample(
-            slot,
-            **{
-                name: float(value)
-                for name, value in zip(("temperature", "pressure"), row, strict=True)
-                if not np.isnan(value)
-            },
-        )
+        sample(slot, **{n: float(v) for n, v in zip(names, row, strict=True) if not np.isnan(v)})
         for slot, row in enumerate(rows)
     ]
 

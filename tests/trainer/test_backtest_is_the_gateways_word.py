@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from foreshock_agent.outbox import Outbox
 from foreshock_agent.settings import AlarmSettings
-from foreshock_converter.sample import CHANNELS, synthetic_windows, tiny_model
+from foreshock_converter.sample import CHANNELS, tiny_model
 from foreshock_trainer.backtest import BacktestError, Question, backtest
 from foreshock_trainer.cli import cli
 from foreshock_trainer.contest import Comparison, Stretch, Tally, tally
@@ -27,7 +27,7 @@ from foreshock_trainer.splits import is_test_machine
 from foreshock_wire.model import Model
 from foreshock_wire.times import rfc3339
 from foreshock_wire.topics import Stream, uplink
-from tests.agent.rig import AT, BEGIN_NS, MINUTE_NS, Bench, sample
+from tests.agent.rig import AT, BEGIN_NS, MINUTE_NS, Bench, uneven
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,6 @@ EDGE = EdgeSettings(off_delay_s=600)
 IDS = [f"pump-{i}" for i in range(1, 40)]
 TESTS = tuple(filter(is_test_machine, IDS))[:2]
 MACHINES = (*TESTS, *[name for name in IDS if not is_test_machine(name)][:4])
-SLOTS = 160
 NAMES = ("temperature", "pressure")
 
 
@@ -46,19 +45,6 @@ class Ran(NamedTuple):
     lake: Lake
     model: Path
     other: Path
-
-
-def messages(machine: int) -> list[bytes]:
-    """Windows of every severity with missing cells; out of order, and some of them very late."""
-    chance = np.random.default_rng(machine)
-    windows, _, _ = synthetic_windows(SLOTS // 8, 2, 8, seed=10 + machine)
-    sent = [
-        sample(slot, **{n: float(v) for n, v in zip(NAMES, row, strict=True) if not np.isnan(v)})
-        for slot, row in enumerate(np.concatenate(list(windows)))
-    ]
-    held_up = np.where(np.arange(SLOTS) % 17 == 3, 9.0, 0.0)
-    order = np.argsort(np.arange(SLOTS) + chance.exponential(0.8, SLOTS) + held_up)
-    return [sent[i] for i in order]
 
 
 def parcels(bench: Bench) -> list[Parcel]:
@@ -81,7 +67,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         path.write_bytes(tiny_model(CHANNELS[:2], length=8, stride=2, period_s=60.0, seed=seed))
     turns = [
         (m, one)
-        for at in zip(*map(messages, range(6)), strict=True)
+        for at in zip(*map(uneven, range(6)), strict=True)
         for m, one in zip(MACHINES, at, strict=True)
     ]
     # The second half by another process, which rebuilds its windows from the store.

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from foreshock_wire.errors import ForeshockError
-from foreshock_wire.options import FOLDER, JSON
-from foreshock_wire.times import time_ns
+from foreshock_wire.options import FOLDER, JSON, TIME
 
 if TYPE_CHECKING:
     from foreshock_wire.model import Model
@@ -45,8 +44,8 @@ be those of the gateways. Only test machines are asked (a fifth, by the hash of 
     type=FOLDER,
     help="The folder of MLflow's database, for models:/ URIs.",
 )
-@click.option("--from", "begin", metavar="TIME", help="RFC 3339; the beginning when left out.")
-@click.option("--to", "end", metavar="TIME", help="RFC 3339; the end when left out.")
+@click.option("--from", "begin", type=TIME, help="RFC 3339; the beginning when left out.")
+@click.option("--to", "end", type=TIME, help="RFC 3339; the end when left out.")
 @click.option("--horizon-h", type=float, help="How far ahead a failure counts; default: the model.")
 @click.option("--all-machines", is_flag=True, help="Ask those that trained a model, too.")
 @click.option("--on-delay-s", default=0.0, show_default=True, help="As the gateways have it.")
@@ -59,8 +58,8 @@ def backtest(  # noqa: PLR0917 - click passes options by name
     root: str,
     models: tuple[str, ...],
     tracking: Path | None,
-    begin: str | None,
-    end: str | None,
+    begin: int | None,
+    end: int | None,
     horizon_h: float | None,
     on_delay_s: float,
     off_delay_s: float,
@@ -80,8 +79,8 @@ def backtest(  # noqa: PLR0917 - click passes options by name
     if len(models) != 2:  # noqa: PLR2004 - before and after
         raise click.UsageError("give --model twice: the one to compare with, and the other")
     question = run.Question(
-        time_ns(begin) if begin else run.ALWAYS[0],
-        time_ns(end) if end else run.ALWAYS[1],
+        run.ALWAYS[0] if begin is None else begin,
+        run.ALWAYS[1] if end is None else end,
         horizon_h,
         all_machines,
         EdgeSettings(on_delay_s, off_delay_s, deadband, latching, lateness_s),

@@ -10,8 +10,8 @@ import click
 
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmAnswer
-from foreshock_wire.options import FILE, JSON
-from foreshock_wire.times import rfc3339, time_ns
+from foreshock_wire.options import FILE, JSON, TIME
+from foreshock_wire.times import rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,9 @@ itself. Answers judge alarms in a backtest; a repair also ends what can be known
 @click.argument("answer", type=click.Choice([str(one) for one in AlarmAnswer]))
 @click.option("--mode", help="The failure mode that was found.")
 @click.option("--found", help="What was found, in words.")
-@click.option("--time", "at", help="When, RFC 3339; default: the alarm's last change.")
+@click.option(
+    "--time", "at_ns", type=TIME, help="When, RFC 3339; default: the alarm's last change."
+)
 @LAKE
 @JSON
 def answer(  # noqa: PLR0917 - click passes options by name
@@ -83,7 +85,7 @@ def answer(  # noqa: PLR0917 - click passes options by name
     answer: str,
     mode: str | None,
     found: str | None,
-    at: str | None,
+    at_ns: int | None,
     root: str,
     *,
     as_json: bool,
@@ -92,7 +94,6 @@ def answer(  # noqa: PLR0917 - click passes options by name
     from foreshock_trainer.labels import answer_alarm  # noqa: PLC0415 - heavy
     from foreshock_trainer.lake import Lake  # noqa: PLC0415 - heavy
 
-    at_ns = time_ns(at) if at else None
     label = answer_alarm(Lake(root), machine, answer, mode=mode, found=found, at_ns=at_ns)
     click.echo(json.dumps(_plain(label)) if as_json else _line(label))
 

@@ -9,11 +9,31 @@ from typing import Any, Final
 
 import click
 
+from foreshock_wire.times import TimeTextError, time_ns
+
 Command = Callable[..., None]
 
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
 FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object last.")
+
+
+class TimeType(click.ParamType[int]):
+    """A time in RFC 3339, as UTC nanoseconds."""
+
+    name = "time"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return it, or end the command with what is wrong with it."""
+        try:
+            return value if isinstance(value, int) else time_ns(value)
+        except TimeTextError as error:
+            self.fail(str(error), param, ctx)
+
+
+TIME: Final = TimeType()
 
 
 def broker_options(help_text: str, *, required: bool = True) -> Callable[[Command], Command]:
