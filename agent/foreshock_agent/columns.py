@@ -53,15 +53,23 @@ class Arrivals(NamedTuple):
         return problem
 
 
+class Block(NamedTuple):
+    """Readings in arrays: `track` int64[n], `time_ns` int64[n], `value` float64[n]."""
+
+    track: Int64
+    time_ns: Int64
+    value: Float64
+
+
 class Columns:
-    """Collects the readings of a batch of messages; plain lists, which Python fills fastest."""
+    """Collects the readings of many messages; plain lists, which Python fills fastest."""
 
     def __init__(self) -> None:
         self._track: list[int] = []
         self._time_ns: list[int] = []
         self._value: list[float] = []
-        self._blocks: list[tuple[Int64, Int64, Float64]] = []
-        self._in_blocks = 0
+        self._blocks: list[Block] = []
+        self._in_blocks = self._shown = 0
         self._ends: list[int] = []
 
     def __len__(self) -> int:
@@ -88,8 +96,14 @@ class Columns:
     def add_block(self, track: Int64, time_ns: Int64, value: Float64) -> None:
         """Take readings that are in arrays already."""
         self._close_lists()
-        self._blocks.append((track, time_ns, value))
+        self._blocks.append(Block(track, time_ns, value))
         self._in_blocks += len(track)
+
+    def fresh(self) -> list[Block]:
+        """Return what was taken since the last call."""
+        self._close_lists()
+        before, self._shown = self._shown, len(self._blocks)
+        return self._blocks[before:]
 
     def end_message(self) -> None:
         """What was taken since the last call came in one message."""
@@ -109,7 +123,7 @@ class Columns:
         if not self._track and self._blocks:
             return
         self._blocks.append(
-            (
+            Block(
                 np.array(self._track, np.int64),
                 np.array(self._time_ns, np.int64),
                 np.array(self._value, np.float64),

@@ -16,12 +16,14 @@ import numpy as np
 
 from foreshock_agent.chunks import Rows, rows_of
 from foreshock_agent.recent import Recent, first_of_each
+from foreshock_agent.tracks import NO_TRACK
 from foreshock_rules.rings import NEVER, NO_CHANNEL, DueWindows, Rings
 from foreshock_wire.batch import FLAG_FUTURE, FLAG_LATE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from foreshock_agent.columns import Block
     from foreshock_agent.records import Snapshot
     from foreshock_agent.store import Store
     from foreshock_agent.tracks import Tracks
@@ -91,6 +93,13 @@ class Machines:
         flags = (FLAG_FUTURE * future + FLAG_LATE * late).astype(np.uint8)
         self._rows.append(rows._replace(flags=flags))
         return Taken(new, due)
+
+    def may_make_due(self, block: Block) -> bool:
+        """Say whether `take` might return a window if it were given these readings."""
+        known = block.track != NO_TRACK
+        machine = self.tracks.machine[block.track[known]]
+        self._grow()
+        return bool(self._rings.may_be_due(machine, block.time_ns[known]).any())
 
     def _new(self, track: Int64, time_ns: Int64) -> Bool:
         """Say which readings are not stored yet; of copies among them the first one is new."""

@@ -154,7 +154,6 @@ class Pipeline:
             sources, store, self._machines, self._identity, settings.max_ahead_s
         )
         self._gathered: list[Delivery] = []
-        self._due: list[Due] = []
         self._unacked: list[Delivery] = []
         self._outgoing: list[Outgoing] = []
         self._dirty = self._urgent = False
@@ -207,7 +206,6 @@ class Pipeline:
         for item in items:
             self._handle(item)
         self._take_in()
-        self._score_due()
         if self._must_commit():
             self._commit()
         elif not self._dirty:
@@ -223,6 +221,7 @@ class Pipeline:
                 self._gathered.append(item)
                 return
         self._take_in()
+        self._settle()
         match item:
             case Delivery():
                 self._command(item)
@@ -240,13 +239,20 @@ class Pipeline:
             messages, self._gathered = self._gathered, []
             now_ns = self._clock.now_ns()
             self._watch_clock(now_ns)
-            self._due += self._reception.take(messages, now_ns)
+            if self._reception.gather(messages, now_ns):
+                self._settle()
+
+    def _settle(self) -> None:
+        """Bring what was gathered into the windows, and score those that became due."""
+        if due := self._reception.settle():
+            self._score(due)
 
     def _watch_clock(self, now_ns: int) -> None:
         """Note a clock that is not set yet, or was set, before anything is stamped by it."""
         noted = self._clock_watch.look(now_ns, self._clock.boot_ns())
         if noted is None:
             return
+        self._settle()
         self._machines.flush()
         seq = self._store.next_seq(Stream.READINGS)
         body = noted.model_copy(update={"readings_seq": seq})
@@ -270,10 +276,7 @@ class Pipeline:
             if (watch := self.watch) is not None:
                 watch.answered(machine, answered.kind)
 
-    def _score_due(self) -> None:
-        if not self._due:
-            return
-        due, self._due = self._due, []
+    def _score(self, due: list[Due]) -> None:
         began_s = time.thread_time()
         scores = self._scorer.score(due)
         if (watch := self.watch) is not None:
@@ -304,7 +307,6 @@ class Pipeline:
 
         While the disk holds a commit back there is nothing to rebuild from: the asker asks again.
         """
-        self._score_due()
         self._commit()
         if self._keeper.holds_back or not request.claim():
             return
@@ -345,6 +347,7 @@ class Pipeline:
 
         What the disk keeps from being durable is not acknowledged before it was given up.
         """
+        self._settle()
         self._machines.flush()
         self._judge.save(self._store)
         received = self._store.accounts["messages.received"]

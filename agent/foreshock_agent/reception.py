@@ -1,21 +1,25 @@
 """Sensor messages become stored readings: decode, refuse, know copies again, count.
 
-Whole batches go through at once; nothing here is done for a single reading. The accounts hold for
-every message and every reading that came: stored, duplicate, or rejected with a reason.
+Whole batches go through at once; nothing but decoding is done for a single reading. So messages are
+decoded as they come, and brought to the machines together: many of them, or all so far as soon as
+one may end a window. The accounts hold for every message and every reading that was brought there:
+stored, duplicate, or rejected with a reason.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from foreshock_agent.chunks import Rows
-from foreshock_agent.clock import is_trusted
+from foreshock_agent.clock import PLAUSIBLE_NS
 from foreshock_agent.columns import OK, REASONS, Columns
 from foreshock_agent.scoring import SECOND_NS, due_of
 from foreshock_agent.sources.base import RejectedMessageError
-from foreshock_rules.readings import future_from_ns
+from foreshock_rules.readings import future_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,12 +37,30 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
 
 
+ENOUGH: Final = 256
+"""Readings that are worth the way to the machines by themselves: it costs as much for one."""
+
+
 class Decoded(NamedTuple):
-    """The messages of a batch that hold readings, when each came (UTC, ns), and the readings."""
+    """The messages that hold readings, when each came (UTC, ns), and the readings."""
 
     messages: list[Delivery]
     received_ns: Int64
     arrivals: Arrivals
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What came since the last `settle`: how many messages, and those that hold readings.
+
+    `counts` is what the accounts will be told of the others.
+    """
+
+    came: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    messages: list[Delivery] = field(default_factory=list)
+    received_ns: list[int] = field(default_factory=list)
+    columns: Columns = field(default_factory=Columns)
 
 
 class Reception:
@@ -57,56 +79,63 @@ class Reception:
         self._machines = machines
         self._identity = identity
         self._max_ahead_ns = round(max_ahead_s * SECOND_NS)
+        self._gathered = Gathered()
 
     def use(self, sources: Sources, max_ahead_s: float) -> None:
         """Read messages by other settings from now on; the sources go on with the same tracks."""
         self._sources = sources
         self._max_ahead_ns = round(max_ahead_s * SECOND_NS)
 
-    def take(self, messages: Sequence[Delivery], now_ns: int) -> list[Due]:
-        """Take messages in order of arrival; return the windows that became due."""
-        decoded = self._decoded(messages, now_ns)
-        if not len(decoded.arrivals.track):
-            return []
+    def gather(self, messages: Sequence[Delivery], now_ns: int) -> bool:
+        """Decode messages in order of arrival; return whether `settle` should not wait for more.
+
+        Each message has its own nanosecond of arrival.
+        """
+        gathered = self._gathered
+        before = self._store.accounts["messages.received"] + gathered.came
+        gathered.came += len(messages)
+        for nth, message in enumerate(messages, start=1):
+            self._decode(message, before + nth, now_ns + nth - 1, gathered)
+        if len(gathered.columns) >= ENOUGH:
+            return True
+        return any(map(self._machines.may_make_due, gathered.columns.fresh()))
+
+    def settle(self) -> list[Due]:
+        """Bring to the machines what was gathered; return the windows that became due."""
+        gathered, self._gathered = self._gathered, Gathered()
+        self._count("messages.received", gathered.came)
+        for name, count in gathered.counts.items():
+            self._count(name, count)
+        return self._received(_decoded(gathered)) if len(gathered.columns) else []
+
+    def _received(self, decoded: Decoded) -> list[Due]:
         problem = decoded.arrivals.problems()
         good = problem == OK
         rows = _rows(decoded).at(good)
-        from_ns = future_from_ns(now_ns, self._max_ahead_ns, clock_trusted=is_trusted(now_ns))
-        new, due = self._machines.take(rows, rows.time_ns >= from_ns)
+        future = future_of(rows.time_ns, rows.received_ns, self._max_ahead_ns, PLAUSIBLE_NS)
+        new, due = self._machines.take(rows, future)
         stored = good.copy()
         stored[good] = new
         self._count_readings(problem, int(np.count_nonzero(new)))
         self._count_messages(decoded, problem, stored)
         return due_of(due, self._machines.tracks.machines, rows.received_ns[new])
 
-    def _decoded(self, messages: Sequence[Delivery], now_ns: int) -> Decoded:
-        """Decode all that can be; each message has its own nanosecond of arrival."""
-        columns = Columns()
-        held: list[Delivery] = []
-        received: list[int] = []
-        before = self._store.accounts["messages.received"]
-        self._count("messages.received", len(messages))
-        for nth, message in enumerate(messages, start=1):
-            received_ns = now_ns + nth - 1
-            if self._decode(message, before + nth, received_ns, columns):
-                columns.end_message()
-                held.append(message)
-                received.append(received_ns)
-        return Decoded(held, np.array(received, np.int64), columns.arrivals())
-
-    def _decode(self, message: Delivery, number: int, received_ns: int, columns: Columns) -> bool:
+    def _decode(self, message: Delivery, number: int, received_ns: int, into: Gathered) -> None:
         if self._identity.is_redelivered(message, number):
-            self._count("messages.duplicate")
-            return False
+            into.counts["messages.duplicate"] += 1
+            return
+        topic, payload = message.topic, message.payload
         try:
-            own_time = self._sources.decode(message.topic, message.payload, received_ns, columns)
+            own_time = self._sources.decode(topic, payload, received_ns, into.columns)
         except RejectedMessageError as error:
-            self._store.quarantine(message.topic, message.payload, error.reason, received_ns)
-            self._count(f"messages.rejected.{error.reason}")
-            return False
+            self._store.quarantine(topic, payload, error.reason, received_ns)
+            into.counts[f"messages.rejected.{error.reason}"] += 1
+            return
+        into.columns.end_message()
+        into.messages.append(message)
+        into.received_ns.append(received_ns)
         if not own_time:
             self._identity.remember(message, number)
-        return True
 
     def _count(self, name: str, count: int = 1) -> None:
         self._store.accounts.add(name, count)
@@ -135,6 +164,11 @@ class Reception:
                 self._count(f"messages.rejected.{REASONS[reason]}")
         self._count("messages.stored", int(np.count_nonzero(stored_in)))
         self._count("messages.duplicate", int(np.count_nonzero((stored_in == 0) & (good_in > 0))))
+
+
+def _decoded(gathered: Gathered) -> Decoded:
+    received_ns = np.array(gathered.received_ns, np.int64)
+    return Decoded(gathered.messages, received_ns, gathered.columns.arrivals())
 
 
 def _rows(decoded: Decoded) -> Rows:

@@ -14,8 +14,6 @@ EARLIEST_NS: Final = 0
 LATEST_NS: Final = 2**62
 """Stamps outside 1970 to 2116 are taken for damage, not for time."""
 
-_END_OF_TIME_NS: Final = 2**63 - 1
-
 FLOAT32_MAX: Final = 3.4028234663852886e38
 
 
@@ -66,9 +64,15 @@ def problems_of(
     }
 
 
-def future_from_ns(now_ns: int, max_ahead_ns: int, *, clock_trusted: bool) -> int:
-    """Return the first stamp that lies too far ahead to move a watermark.
+def future_of(
+    time_ns: npt.NDArray[np.int64],
+    arrived_ns: npt.NDArray[np.int64],
+    max_ahead_ns: int,
+    trusted_from_ns: int,
+) -> npt.NDArray[np.bool_]:
+    """Say which stamps lie too far ahead of their arrival to move a watermark.
 
-    A clock that is not trusted (a gateway at 1970) must not disown good stamps.
+    A clock that says it is earlier than `trusted_from_ns` (a gateway at 1970) disowns no stamp.
     """
-    return now_ns + max_ahead_ns + 1 if clock_trusted else _END_OF_TIME_NS
+    trusted: npt.NDArray[np.bool_] = arrived_ns >= trusted_from_ns
+    return trusted & (time_ns - arrived_ns > max_ahead_ns)

@@ -88,6 +88,11 @@ class Rings:
         """Time of each machine's newest reading, NEVER where there is none; a view."""
         return self._newest_ns
 
+    def may_be_due(self, machine: Int64, time_ns: Int64) -> Bool:
+        """Say which readings would, as the next one of their machine, reach the end of a window."""
+        due: Bool = self._covered(time_ns) > self._covered(self._newest_ns[machine])
+        return due
+
     @property
     def size_bytes(self) -> int:
         """Memory that the rings take."""

@@ -77,6 +77,31 @@ def test_batches_give_what_one_reading_after_the_other_gives(
     assert in_batches(Rings(spec, MACHINES), rows, cuts) == one_by_one(spec, rows)
 
 
+@given(stories())
+def test_readings_that_may_end_no_window_can_wait_for_one_that_may(
+    story: tuple[WindowSpec, list[tuple[int, Arrival]], list[int]],
+) -> None:
+    spec, rows, _ = story
+    rings, begin, cuts = Rings(spec, MACHINES), 0, [0]
+    for at, (machine, arrival) in enumerate(rows, start=1):
+        if rings.may_be_due(np.array([machine]), np.array([arrival.time_ns])).item():
+            _, due = rings.add(*columns(rows[begin:at]))
+            assert set(due.trigger.tolist()) <= {at - 1 - begin}
+            begin = at
+            cuts.append(at)
+    _, due = rings.add(*columns(rows[begin:]))
+    assert not len(due.machine)
+    assert in_batches(Rings(spec, MACHINES), rows, [*cuts, len(rows)]) == one_by_one(spec, rows)
+
+
+def test_within_a_stride_nothing_may_be_due() -> None:
+    spec = WindowSpec(("a",), period_ns=10, length=4, stride=2, lateness_ns=5)
+    rings = Rings(spec, 2)
+    rings.add(*columns([(0, Arrival(0, 100, 1.0)), (1, Arrival(0, 110, 1.0))]))
+    machine, time_ns = np.array([0, 0, 0, 1, 1, 1]), np.array([84, 104, 105, 104, 124, 125])
+    assert rings.may_be_due(machine, time_ns).tolist() == [False, False, True, False, False, True]
+
+
 @given(stories(), st.data())
 def test_a_ring_that_was_saved_goes_on_as_if_nothing_had_been(
     story: tuple[WindowSpec, list[tuple[int, Arrival]], list[int]], data: st.DataObject
