@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foreshock_agent.options import CONFIG
+from foreshock_agent.outbox_cli import outbox
+from foreshock_agent.rejected_cli import rejected
 from foreshock_agent.replay_cli import replay
 from foreshock_wire.options import JSON
 from foreshock_wire.times import rfc3339
@@ -28,7 +30,8 @@ def cli() -> None:
     Examples:
       foreshock agent run --config agent.toml
       foreshock agent status --config agent.toml
-      foreshock agent outbox --config agent.toml
+      foreshock agent outbox --config agent.toml --records
+      foreshock agent rejected --config agent.toml
       foreshock agent replay --config agent.toml --check
       foreshock agent verify --config agent.toml
       foreshock agent update --config agent.toml --from /media/stick
@@ -36,7 +39,8 @@ def cli() -> None:
     """  # noqa: D301 - click's paragraph mark is a real backspace
 
 
-cli.add_command(replay)
+for command in (outbox, rejected, replay):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -143,25 +147,6 @@ def verify(config: Path, *, as_json: bool) -> None:
         click.echo(f"not whole: {problem}", err=True)
     if report["problems"]:
         raise SystemExit(1)
-
-
-@cli.command()
-@CONFIG
-@JSON
-def outbox(config: Path, *, as_json: bool) -> None:
-    """Show what waits to go up: by stream the records, their bytes and the oldest."""
-    from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
-    from foreshock_agent.waiting import waiting  # noqa: PLC0415 - heavy
-
-    report = waiting(load(config).database)
-    if as_json:
-        click.echo(json.dumps(report))
-        return
-    for stream, one in report.items():
-        oldest = "-" if one["oldest_ns"] is None else rfc3339(one["oldest_ns"])
-        click.echo(
-            f"{stream:<10} {one['records']:>12,} records {one['bytes']:>14,} bytes  {oldest}"
-        )
 
 
 @cli.group()

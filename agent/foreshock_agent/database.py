@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from foreshock_agent.damage import corruption_told
+from foreshock_wire.errors import ForeshockError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 PAGE_BYTES: Final = 2048
 """Half of SQLite's own: most pages of a commit change in a few bytes, and each is written whole. A
 commit of a second writes a third less; with a quarter, large chunks would cost half as much again.
 A database that is there already keeps its size."""
+
+
+class NoStoreError(ForeshockError):
+    """There is no database that can be read."""
+
+
+@contextmanager
+def looking(database: Path) -> Iterator[sqlite3.Connection]:
+    """Look at one moment of a database that a running agent may go on writing.
+
+    Raises:
+        NoStoreError: there is none.
+        StoreDamagedError: SQLite cannot read it.
+    """
+    if not database.exists():
+        raise NoStoreError(f"{database} does not exist: has the agent run with these settings?")
+    with corruption_told(), closing(connect(database, read_only=True)) as db:
+        db.execute("BEGIN")
+        yield db
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -7,18 +7,16 @@ machine begins without an alarm.
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 
 from foreshock_agent.chunks import find, first_whole, rows_of
-from foreshock_agent.damage import corruption_told
-from foreshock_agent.database import connect
+from foreshock_agent.database import looking
 from foreshock_agent.judge import Judge
 from foreshock_agent.scoring import RULE, Scorer, due_of
-from foreshock_agent.status import NoStoreError
 from foreshock_agent.stored_scores import Check, StoredScores
 from foreshock_agent.tracks import Tracks
 from foreshock_agent.update.store import ModelStore
@@ -112,10 +110,7 @@ def opened(
         ReplayError: it has no readings of a machine that is asked for.
         StoreDamagedError: SQLite cannot read it.
     """
-    if not database.exists():
-        raise NoStoreError(f"{database} does not exist: has the agent run with these settings?")
-    with corruption_told(), closing(connect(database, read_only=True)) as db:
-        db.execute("BEGIN")
+    with looking(database) as db:
         known = {name for (name,) in db.execute("SELECT machine FROM machines")}
         if unknown := asked.machines - known:
             raise ReplayError(f"no readings of {', '.join(sorted(unknown))} were ever stored here")

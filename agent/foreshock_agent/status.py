@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from foreshock_agent.accounts import broken_laws
 from foreshock_agent.budget import day_report
 from foreshock_agent.clock import SystemClock
-from foreshock_agent.database import connect
+from foreshock_agent.database import looking
 from foreshock_agent.dead_letters import dead_letters
 from foreshock_agent.outbox import pending_records
 from foreshock_agent.reloader import last_outcome
 from foreshock_agent.update.store import ModelStore
-from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -28,34 +26,20 @@ _NEWEST_SCORES = (
 )
 
 
-class NoStoreError(ForeshockError):
-    """There is no database that can be read."""
-
-
 def read_status(settings: Settings) -> dict[str, Any]:
     """Return accounts, pending records, machines, alarms, and every law that does not hold.
 
     Raises:
         NoStoreError: the agent has never run with these settings.
+        StoreDamagedError: SQLite cannot read its database.
     """
-    if not settings.database.exists():
-        raise NoStoreError(
-            f"{settings.database} does not exist: has the agent run with these settings?"
-        )
-    db = connect(settings.database, read_only=True)
-    try:
-        # One snapshot: a running agent commits between two statements.
-        db.execute("BEGIN")
+    with looking(settings.database) as db:
         pending = pending_records(db)
         accounts = dict(db.execute("SELECT name, value FROM accounts"))
         machines = db.execute("SELECT count(*) FROM machines").fetchone()[0]
         heads = db.execute("SELECT machine, head FROM alarm_heads ORDER BY machine").fetchall()
         scored = db.execute(_NEWEST_SCORES).fetchall()
         letters = dead_letters(db)
-    except sqlite3.DatabaseError as error:
-        raise NoStoreError(f"{settings.database} cannot be read: {error}") from None
-    finally:
-        db.close()
     return {
         "accounts": accounts,
         "pending": {str(stream): count for stream, count in pending.items()},

@@ -17,6 +17,7 @@ from foreshock_agent.accounts import Accounts
 from foreshock_agent.beacon import Beacon, Known
 from foreshock_agent.cursors import Cursors, begin_epoch
 from foreshock_agent.damage import DAMAGED, StoreDamagedError, corruption_told
+from foreshock_agent.dead_letters import keep_letter
 from foreshock_agent.drops import Drops
 from foreshock_agent.header import Header
 from foreshock_agent.intake import Seen
@@ -48,9 +49,6 @@ TRIM_CHUNKS: Final = 200
 
 PERIODS: Final = 5_000
 """Newest alarms around which a full store keeps readings longer than others."""
-
-QUARANTINE_ROWS: Final = 1000
-"""Newest rejected messages that are kept for a look."""
 
 
 class Store(Journaled):
@@ -234,13 +232,14 @@ class Store(Journaled):
     def quarantine(self, topic: str, payload: bytes, reason: str, received_ns: int) -> None:
         """Keep a rejected message for a look; the oldest make room."""
         self.begin()
-        cursor = self._db.execute(
-            "INSERT INTO quarantine (topic, payload, reason, received_ns) VALUES (?, ?, ?, ?)",
-            (topic[:256], payload[:4096], reason, received_ns),
-        )
-        self._db.execute(
-            "DELETE FROM quarantine WHERE id <= ?", ((cursor.lastrowid or 0) - QUARANTINE_ROWS,)
-        )
+        keep_letter(self._db, topic, payload, reason, received_ns)
+
+    @journaled()
+    def release(self, letter_id: int) -> None:
+        """Let a kept message go that is taken in the open transaction."""
+        self.begin()
+        self._db.execute("DELETE FROM quarantine WHERE id = ?", (letter_id,))
+        self.accounts.add("letters.taken")
 
     @journaled()
     def acked(self, epoch: str, stream: Stream, seq: int) -> None:

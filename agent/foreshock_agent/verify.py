@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from foreshock_agent import beacon, streams
 from foreshock_agent.accounts import broken_laws
-from foreshock_agent.damage import UnreadableError, corruption_told
-from foreshock_agent.database import connect
+from foreshock_agent.damage import UnreadableError
+from foreshock_agent.database import looking
 from foreshock_agent.outbox import Outbox, pending_records
 from foreshock_agent.quarantine import Quarantine
 from foreshock_agent.rescue import COMMITS, TABLES
-from foreshock_agent.status import NoStoreError
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -36,12 +35,9 @@ def verify(database: Path, step: Callable[[int], object]) -> dict[str, Any]:
         NoStoreError: there is none.
         StoreDamagedError: SQLite itself cannot read it.
     """
-    if not database.exists():
-        raise NoStoreError(f"{database} does not exist: has the agent run with these settings?")
     problems: list[str] = []
     known = beacon.read(database)  # before the snapshot: a running agent goes on
-    with corruption_told(), closing(connect(database, read_only=True)) as db:
-        db.execute("BEGIN")
+    with looking(database) as db:
         rows = sum(_check_rows(db, problems, step))
         accounts = dict(db.execute("SELECT name, value FROM accounts").fetchall())
         pending = pending_records(db)
@@ -61,7 +57,7 @@ def verify(database: Path, step: Callable[[int], object]) -> dict[str, Any]:
 
 def rows_of(database: Path) -> int:
     """Return how many rows there are to check."""
-    with corruption_told(), closing(connect(database, read_only=True)) as db:
+    with looking(database) as db:
         return sum(
             int(db.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0])  # noqa: S608
             for table in TABLES

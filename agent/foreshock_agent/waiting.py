@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from contextlib import closing
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from foreshock_agent.damage import corruption_told
-from foreshock_agent.database import connect
-from foreshock_agent.outbox import pending_records
-from foreshock_agent.status import NoStoreError
+from foreshock_agent.database import looking
+from foreshock_agent.outbox import Outbox, pending_records
+from foreshock_wire.batch import Readings, Scores
+from foreshock_wire.messages import Gap, RecordBatch
+from foreshock_wire.times import rfc3339
 from foreshock_wire.topics import Stream
+from foreshock_wire.uploads import decode_body
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from foreshock_agent.outbox import Parcel
 
 _PENDING = "JOIN cursors AS c ON c.epoch = t.epoch AND c.stream = ?1 WHERE"
 _QUERIES = {
@@ -36,12 +42,87 @@ def waiting(database: Path) -> dict[str, dict[str, Any]]:
         NoStoreError: there is no database.
         StoreDamagedError: SQLite cannot read it.
     """
-    if not database.exists():
-        raise NoStoreError(f"{database} does not exist: has the agent run with these settings?")
     found = {}
-    with corruption_told(), closing(connect(database, read_only=True)) as db:
-        db.execute("BEGIN")
+    with looking(database) as db:
         for stream, count in pending_records(db).items():
             size, oldest = db.execute(_QUERIES.get(stream, _RECORDS), (stream,)).fetchone()
             found[str(stream)] = {"records": count, "bytes": size or 0, "oldest_ns": oldest}
     return found
+
+
+def next_records(database: Path, stream: Stream, limit: int) -> list[dict[str, Any]]:
+    """Return the records of a stream that go up next, in their order; a gap stands for several.
+
+    Raises:
+        NoStoreError: there is no database.
+        StoreDamagedError: SQLite cannot read it.
+        UnreadableError: what comes next is damaged; a running agent gives it up and goes on.
+    """
+    found: list[dict[str, Any]] = []
+    after: dict[str, int] = {}
+    with looking(database), closing(Outbox(database)) as outbox:
+        while len(found) < limit:
+            parcel = outbox.next_parcel(stream, after, limit)
+            if parcel is None:
+                break
+            found += _opened(parcel)
+            after[parcel.epoch] = parcel.last_seq
+    return found[:limit]
+
+
+def record_line(record: Mapping[str, Any]) -> str:
+    """Return a record in one line: its time first, then all that it says in short."""
+    rest = {name: value for name, value in record.items() if value not in ("", None, [], {})}
+    time_ns = rest.pop("time_ns", None)
+    at = "-" if time_ns is None else rfc3339(time_ns)
+    told = " ".join(f"{name}={_short(value)}" for name, value in rest.items() if name != "v")
+    return f"{at:<27} {told}"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"({len(value)})" if isinstance(value, list | dict) else str(value)
+
+
+def _opened(parcel: Parcel) -> Iterator[dict[str, Any]]:
+    """Return the records of a parcel as JSON."""
+    body = decode_body(parcel.stream, parcel.payload)
+    match body:
+        case Gap():
+            rows: Iterable[dict[str, Any]] = [
+                {"seq": body.first_seq, "last_seq": body.last_seq, "dropped": body.reason}
+            ]
+        case Readings():
+            rows = _readings(body)
+        case Scores():
+            rows = _scores(body)
+        case RecordBatch():
+            rows = ({"seq": one.seq} | one.body for one in body.records)
+    return ({"epoch": parcel.epoch} | row for row in rows)
+
+
+def _readings(batch: Readings) -> Iterator[dict[str, Any]]:
+    columns = (batch.machine, batch.channel, batch.time_ns, batch.value)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    for seq, (machine, channel, time_ns, value) in enumerate(rows, start=batch.first_seq):
+        yield {
+            "seq": seq,
+            "time_ns": time_ns,
+            "machine": batch.machines[machine],
+            "channel": batch.channels[channel],
+            "value": value,
+        }
+
+
+def _scores(batch: Scores) -> Iterator[dict[str, Any]]:
+    columns = (batch.machine, batch.model, batch.time_ns, batch.probability)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    for seq, (machine, model, time_ns, probability) in enumerate(rows, start=batch.first_seq):
+        yield {
+            "seq": seq,
+            "time_ns": time_ns,
+            "machine": batch.machines[machine],
+            "probability": None if isnan(probability) else probability,
+            "model": batch.models[model],
+        }

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from foreshock_agent import pipeline
 from foreshock_agent.accounts import broken_laws, total
+from foreshock_agent.dead_letters import KEPT
 from foreshock_agent.link import Delivery
 from foreshock_agent.pipeline import LakeAcked, SessionBegan
-from foreshock_agent.store import QUARANTINE_ROWS
 from foreshock_wire.topics import Stream
 from tests.agent.rig import AT, BEGIN_NS, MINUTE_NS, Bench, Ledger, sample
 
@@ -126,7 +126,7 @@ def test_a_law_that_is_broken_is_told_with_its_figures() -> None:
 
 def test_quarantine_keeps_the_newest_and_no_more(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    count = QUARANTINE_ROWS + 50
+    count = KEPT + 50
     bench.step(
         *(
             Delivery("plant/pump-1/sample", b"{" * 9000 + b"%d" % n, n + 1, 1, False, 1)  # noqa: FBT003
@@ -135,10 +135,10 @@ def test_quarantine_keeps_the_newest_and_no_more(tmp_path: Path) -> None:
     )
     bench.commit()
     ledger = Ledger.read(bench.settings.database)
-    assert ledger.quarantined == QUARANTINE_ROWS
+    assert ledger.quarantined == KEPT
     assert ledger.accounts["messages.rejected.malformed"] == count
     assert ledger.broken == []
-    assert bench.settings.database.stat().st_size < QUARANTINE_ROWS * 9000
+    assert bench.settings.database.stat().st_size < KEPT * 9000
     bench.close()
 
 

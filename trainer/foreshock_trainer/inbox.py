@@ -10,16 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from foreshock_wire.batch import Readings, Scores
 from foreshock_wire.messages import Gap, RecordBatch, UpAck
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from foreshock_wire.topics import Gateway, Stream
-
-Body = Readings | Scores | RecordBatch | Gap
-"""What an upload carries: telemetry, records, or the tombstone of dropped records."""
+    from foreshock_wire.uploads import Body
 
 
 @dataclass(frozen=True, slots=True)
