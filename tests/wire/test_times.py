@@ -29,7 +29,7 @@ def test_times_survive_their_text(moment: datetime) -> None:
     assert rfc3339(time_ns(text)) == text
 
 
-@given(st.integers(0, 2**63 - 1))
+@given(st.integers(0, 2**62))
 def test_what_is_told_is_the_same_microsecond(at_ns: int) -> None:
     assert time_ns(rfc3339(at_ns)) == at_ns // 1000 * 1000
 
