@@ -67,7 +67,7 @@ def _report(found: SecondLook) -> dict[str, Any]:
 
     verdicts = Counter(one.verdict for one in found.letters)
     return {
-        "rejected": found.rejected,
+        "ever_rejected": found.rejected,
         "kept": len(found.letters),
         **{str(verdict): verdicts[verdict] for verdict in Verdict},
         "readings": sum(one.readings for one in found.letters),
@@ -75,7 +75,7 @@ def _report(found: SecondLook) -> dict[str, Any]:
 
 
 def _tell(found: SecondLook, report: dict[str, Any]) -> None:
-    click.echo(f"{report['kept']:,} of {report['rejected']:,} rejected messages are kept")
+    click.echo(f"{report['kept']:,} of {report['ever_rejected']:,} rejected messages are kept")
     for verdict, means in MEANS.items():
         of_kind = [one for one in found.letters if one.verdict == verdict]
         if of_kind:

@@ -18,6 +18,7 @@ from foreshock_agent.chunks import OldReadings
 from foreshock_agent.columns import OK, Columns
 from foreshock_agent.database import looking
 from foreshock_agent.dead_letters import kept_letters
+from foreshock_agent.disk import give_back
 from foreshock_agent.keeper import Keeper, open_store
 from foreshock_agent.link import Delivery
 from foreshock_agent.opening import StoreError
@@ -170,6 +171,7 @@ def take(settings: Settings, letters: Sequence[Letter], clock: Clock) -> Mapping
         after = store.accounts.snapshot()
     finally:
         store.close()
+        give_back(settings.data_dir)
     return {name: after[name] - before.get(name, 0) for name in after}
 
 

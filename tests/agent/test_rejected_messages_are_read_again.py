@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from click.testing import CliRunner
 
 from foreshock_agent.cli import cli
@@ -63,7 +65,8 @@ def test_they_are_stored_scored_and_alarm_as_they_would_have(
     mend(tmp_path)
     before = Ledger.read(bench.settings.database)
     dry = told(tmp_path)
-    assert (dry["kept"], dry["readable"], dry["changed"]) == (len(messages) + 1, len(messages), {})
+    assert (dry["readable"], dry["rejected"], dry["changed"]) == (len(messages), 1, {})
+    assert dry["kept"] == dry["ever_rejected"] == len(messages) + 1
     assert Ledger.read(bench.settings.database) == before
     said = run(tmp_path).stdout
     assert "can be read now" in said
@@ -109,3 +112,16 @@ def test_a_running_agent_is_named(tmp_path: Path) -> None:
     assert "agent runs" in str(run(tmp_path, "--yes").exception)
     bench.close()
     assert told(tmp_path, "--yes")["changed"]["readings.stored"] == 1
+
+
+@pytest.mark.needs("mount-rights")
+def test_root_leaves_the_store_to_the_agents_user(tmp_path: Path) -> None:
+    bench = rejecting(tmp_path, hall(sample(1, temperature=50.0)))
+    bench.close()
+    mend(tmp_path)
+    nobody = 65534
+    for path in (bench.settings.data_dir, *bench.settings.data_dir.rglob("*")):
+        os.chown(path, nobody, nobody)
+    assert told(tmp_path, "--yes")["changed"]["readings.stored"] == 1
+    owners = {path.stat().st_uid for path in bench.settings.data_dir.rglob("*")}
+    assert owners == {nobody}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foreshock_agent.clock import SystemClock
+from foreshock_agent.disk import give_back
 from foreshock_agent.update.errors import UntrustedError
 from foreshock_agent.update.folder import FolderSource
 from foreshock_agent.update.installer import Host, Installer
@@ -42,7 +43,10 @@ def update_from(settings: Settings, folder: Path) -> Outcome:
             channels=settings.channels,
             max_model_bytes=settings.update.max_model_bytes,
         )
-        installer.follow(source.directive(settings.at), source)
+        try:
+            installer.follow(source.directive(settings.at), source)
+        finally:
+            give_back(settings.data_dir)
     if installer.problem or installer.outcome is None:
         raise UntrustedError(installer.problem or f"{folder} holds nothing for this gateway")
     return installer.outcome
