@@ -9,6 +9,8 @@ back and takes the largest backlog, while the agent's memory is watched.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -26,6 +28,7 @@ from benchmarks.agent_feed import Feeder, Pace
 from benchmarks.agent_run import Flow
 from benchmarks.agent_stream import CHANNELS, Form, model, window_to_come, write_frames
 from foreshock.brokers import MosquittoBroker
+from foreshock_agent.quarantine import Quarantine
 from foreshock_wire import topics
 from foreshock_wire.messages import Score
 from foreshock_wire.topics import Stream
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 MACHINE: Final = "m-000"
 AHEAD: Final = 1_500
+HEADER_BYTE: Final = 22
+"""One that is the same in every database (sqlite.org/fileformat2, 1.3)."""
 SETTLED_S: Final = 3.0
 LOOK_S: Final = 0.02
 KEEP_ALL: Final = """
@@ -50,15 +55,20 @@ class Case:
 
     machines: int
     backlog: int
+    damaged: bool = False
 
     @property
     def name(self) -> str:
         """As the result names it."""
-        return f"{self.machines} machines, {self.backlog} waiting"
+        state = ", damaged" if self.damaged else ""
+        return f"{self.machines} machines, {self.backlog} waiting{state}"
 
 
-FULL: Final = (Case(50, 0), Case(50, 1_000_000), Case(50, 10_000_000), Case(500, 0))
-QUICK: Final = (Case(20, 0), Case(20, 200_000))
+FULL: Final = (
+    *(Case(50, 0), Case(50, 1_000_000), Case(50, 10_000_000), Case(500, 0)),
+    *(Case(50, 0, damaged=True), Case(50, 1_000_000, damaged=True)),
+)
+QUICK: Final = (Case(20, 0), Case(20, 200_000), Case(20, 200_000, damaged=True))
 LEAST_STEPS: Final = 80
 """What an agent without a backlog has heard: enough for a window."""
 
@@ -102,10 +112,32 @@ class Gateway:
                 self.agent.wait_for(lambda: not sum(self.agent.pending().values()))
             self.agent.kill()
         frames.path.unlink()
+        if self.case.damaged:
+            shutil.copytree(self._data, self._whole)
+
+    @property
+    def _data(self) -> Path:
+        return self.agent.database.parent
+
+    @property
+    def _whole(self) -> Path:
+        return self._data.with_name("whole")
+
+    def _damage(self) -> None:
+        """Put everything back as the kill left it, and flip a bit of the database's header."""
+        shutil.rmtree(self._data)
+        shutil.copytree(self._whole, self._data)
+        with self.agent.database.open("r+b") as file:
+            (byte,) = os.pread(file.fileno(), 1, HEADER_BYTE)
+            os.pwrite(file.fileno(), bytes([byte ^ 1]), HEADER_BYTE)
 
     def start(self) -> None:
         """Start it with a message waiting, note when the score is heard, and kill it."""
-        payload, end_ns, self.steps = window_to_come(self.steps)
+        payload, end_ns, after = window_to_come(self.steps)
+        if self.case.damaged:
+            self._damage()
+        else:
+            self.steps = after
         with Ear(self.local.port, topics.any_score(AT)) as ear:
             ear.say(Form.JSON.topic.format(machine=MACHINE), payload)
             began_ns = time.monotonic_ns()
@@ -117,6 +149,8 @@ class Gateway:
             self.starts_cpu_s.append(Usage.of(self.agent.pid).cpu_s)
             self.starts_s.append((heard.at_ns - began_ns) / 1e9)
         self.agent.kill()
+        if self.case.damaged and not Quarantine.of(self.agent.database).entries():
+            raise AssertionError("the damage was not noticed")
 
     def close(self) -> None:
         """End the brokers."""

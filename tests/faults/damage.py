@@ -22,6 +22,7 @@ from foreshock_agent.opening import mark_damaged
 from foreshock_agent.outbox import pending_records
 from foreshock_agent.pipeline import LakeAcked
 from foreshock_agent.quarantine import Quarantine
+from foreshock_agent.rescue import DAMAGES
 from foreshock_wire.topics import Stream
 from tests.agent.far_side import FarSide
 from tests.agent.rig import Bench, sample
@@ -157,6 +158,37 @@ def damage(database: Path, dice: random.Random) -> str:
 # A trial ------------------------------------------------------------------------------------
 
 
+def recover(folder: Path, then: Callable[[Bench], None]) -> float:
+    """Open a damaged store, go on, salvage, and do the rest; begin anew as the agent's process does.
+
+    Returns after how many seconds the first score was there.
+    """
+    begin_s, scored_after_s = time.monotonic(), 0.0
+    database = folder / "data" / "agent.db"
+    while True:
+        try:
+            with corruption_told(), closing(Bench(folder, extra=LIMITS)) as bench:
+                scored_after_s = scored_after_s or _go_on(bench) - begin_s
+                mender = Mender(database, bench.step, bench.store.beacon.sync)
+                for task in mender.salvage():
+                    bench.step(task)
+                bench.commit()
+                then(bench)
+                return scored_after_s
+        except StoreDamagedError as fault:
+            mark_damaged(database, str(fault))
+
+
+def _go_on(bench: Bench) -> float:
+    """Take some minutes of the machines; return when the first score was there (monotonic)."""
+    scored_s = 0.0
+    for slot in range(SLOTS, SLOTS + MORE):
+        _minute(bench, slot)
+        if not scored_s and bench.published:
+            scored_s = time.monotonic()
+    return scored_s
+
+
 @dataclass
 class Tally:
     """What many trials came to."""
@@ -183,43 +215,26 @@ class Trial:
 
     def __init__(self, filled: Filled, folder: Path, dice: random.Random) -> None:
         self._filled = filled
-        self._folder = _copied(filled.folder, folder)
+        self.folder = _copied(filled.folder, folder)
         self._database = folder / "data" / "agent.db"
         self.how = damage(self._database, dice)
         self.lake = FarSide(marks=dict(filled.delivered.marks))
-        self.bench: Bench | None = None
         self.scored_after_s = 0.0
 
     def run(self) -> None:
-        """Open it, go on, salvage, drain; begin anew as the agent's process does."""
-        begin_s = time.monotonic()
-        while True:
-            try:
-                with corruption_told():
-                    self._live(begin_s)
-            except StoreDamagedError as fault:
-                mark_damaged(self._database, str(fault))
-            else:
-                return
-            finally:
-                self._close()
+        """Recover, and let the lake have everything."""
+        self.scored_after_s = recover(self.folder, self.lake.drain)
 
-    def _live(self, begin_s: float) -> None:
-        bench = self.bench = Bench(self._folder, extra=LIMITS)
-        for slot in range(SLOTS, SLOTS + MORE):
-            _minute(bench, slot)
-            if not self.scored_after_s and bench.published:
-                self.scored_after_s = time.monotonic() - begin_s
-        mender = Mender(self._database, bench.step, bench.store.beacon.sync)
-        for task in mender.salvage():
-            bench.step(task)
-        bench.commit()
-        self.lake.drain(bench)
+    @property
+    def lost(self) -> set[Key]:
+        """What was owed to the lake, and told as lost."""
+        return self._filled.owed.keys() & self.lake.gaps.keys()
 
-    def _close(self) -> None:
-        if self.bench is not None:
-            self.bench.close()
-            self.bench = None
+    @property
+    def put_aside(self) -> int:
+        """How many databases are in quarantine."""
+        entries = Quarantine.of(self._database).entries()
+        return sum(entry.what == "a database" for entry in entries)
 
     def check(self, tally: Tally) -> None:
         """Hold what arrived, what was told as lost, and the accounts against the truth."""
@@ -229,18 +244,14 @@ class Trial:
             assert (key in arrived) != (key in gaps), f"{key} vanished"
             if key in arrived:
                 assert arrived[key] == content, f"{key} was altered"
-        lost = owed.keys() & gaps.keys()
         assert set(gaps.values()) <= {"damaged"}
         self._check_new()
         self._check_accounts()
-        assert self.scored_after_s > 0
-        entries = Quarantine.of(self._database).entries()
-        databases = [entry for entry in entries if entry.what == "a database"]
         tally.trials += 1
-        tally.put_aside += bool(databases)
-        tally.harmless += not lost
-        tally.lost += len(lost)
-        tally.salvaged += len(owed) - len(lost)
+        tally.put_aside += bool(self.put_aside)
+        tally.harmless += not self.lost
+        tally.lost += len(self.lost)
+        tally.salvaged += len(owed) - len(self.lost)
         tally.slowest_s = max(tally.slowest_s, self.scored_after_s)
 
     def _check_new(self) -> None:
@@ -259,6 +270,7 @@ class Trial:
         with closing(connect(self._database, read_only=True)) as db:
             accounts = dict(db.execute("SELECT name, value FROM accounts").fetchall())
             pending = pending_records(db)
+        assert accounts.get(DAMAGES, 0) == self.put_aside
         assert pending == dict.fromkeys(Stream, 0)
         assert broken_laws(accounts, 0) == []
         for stream in Stream:

@@ -35,6 +35,7 @@ def test_damaged_anywhere_it_goes_on_and_tells_what_is_lost(
         try:
             trial.run()
             trial.check(tally)
+            assert trial.scored_after_s > 0
         except BaseException as error:
             error.add_note(f"trial {number} of seed {seed}: {trial.how}")
             raise
