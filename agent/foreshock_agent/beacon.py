@@ -92,13 +92,14 @@ def _epoch(said: list[Any]) -> Epoch:
     return Epoch(n, name, started_ns, salvage, acked, following)
 
 
-def _paths(database: Path) -> list[Path]:
+def paths(database: Path) -> list[Path]:
+    """Return the two files beside a database."""
     return [database.with_suffix(f".beacon{number}") for number in (0, 1)]
 
 
 def read(database: Path) -> Known | None:
     """Return the newest thing that a database's beacon says; None when it says nothing."""
-    said = [Known.from_bytes(content) for content in _contents(_paths(database))]
+    said = [Known.from_bytes(content) for content in _contents(paths(database))]
     return max(filter(None, said), key=lambda known: known.commits, default=None)
 
 
@@ -114,7 +115,7 @@ class Beacon:
     """The two files of a database's only writer."""
 
     def __init__(self, database: Path) -> None:
-        self._files = [os.open(p, os.O_RDWR | os.O_CREAT, 0o640) for p in _paths(database)]
+        self._files = [os.open(p, os.O_RDWR | os.O_CREAT, 0o640) for p in paths(database)]
 
     def write(self, known: Known) -> None:
         """Write what was committed, over the older of the two.

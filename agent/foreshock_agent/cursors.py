@@ -91,6 +91,17 @@ class Cursors:
         found = next((one for one in self.epochs.values() if one.n == epoch_n), None)
         return found is not None and bool(found.salvage) and seq > found.acked[stream]
 
+    def quarantined(self) -> set[str]:
+        """Return the entries of the quarantine from which something is still salvaged."""
+        return {name for epoch in self.epochs.values() for name in (epoch.salvage or "").split()}
+
+    def end_salvage(self, db: sqlite3.Connection) -> None:
+        """Write that nothing is salvaged any more."""
+        for epoch in self.epochs.values():
+            if epoch.salvage:
+                epoch.salvage = None
+                epoch.save(db)
+
     def save(self, db: sqlite3.Connection) -> None:
         """Write what changed since the last call."""
         for name, stream in sorted(self._changed):

@@ -74,7 +74,7 @@ class Header:
         The page as it was found stays beside the file. The kept one is of an earlier size of the
         file: SQLite takes the size from the file system when the header says that it is not valid.
         """
-        if self.kept is None or not self.database.exists():
+        if self.kept is None or not self.page:
             return False
         self.database.with_name("page-1.bin").write_bytes(self.page)
         page = bytearray(self.kept)

@@ -24,7 +24,7 @@ from foreshock_agent.header import Header
 from foreshock_agent.quarantine import Quarantine
 from foreshock_agent.seals import ACCOUNTS, CURSORS, EPOCHS, STATE
 from foreshock_wire.errors import ForeshockError
-from foreshock_wire.files import sync_directory, write_durably
+from foreshock_wire.files import sync, write_durably
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def _opened(path: Path, lock: IO[bytes]) -> Opened:
             return Opened(lock, _checked(path, known), known)
         except StoreDamagedError as fault:
             mark_damaged(path, str(fault))
-    _begin_anew(path, known)
-    known = beacon.read(path)
+    known = _begin_anew(path)
     return Opened(lock, _checked(path, known), known)
 
 
@@ -182,30 +181,27 @@ def mark_damaged(path: Path, reason: str) -> None:
     write_durably(mark, json.dumps({"reason": reason, "entry": name}).encode())
 
 
-def _begin_anew(path: Path, known: Known | None) -> None:
-    """Put the database aside and make a fresh one of what can be believed."""
+def _begin_anew(path: Path) -> Known:
+    """Put the database aside and make a fresh one of what can be believed; return what it holds."""
     reason, entry = _said(_mark_of(path))
     log.error("%s: it is put aside as quarantine/%s, and a fresh one begun", reason, entry)
-    quarantine = Quarantine.of(path)
-    folder = quarantine.open(entry, "a database", reason)
+    folder = Quarantine.of(path).open(entry, "a database", reason)
     _move(path, folder)
     fresh = path.with_suffix(".building")
     for leftover in fresh.parent.glob(fresh.name + "*"):
         leftover.unlink()
     with closing(connect(fresh)) as db:
+        db.execute("PRAGMA synchronous=OFF")  # it counts when it is whole
         schema.migrate(db)
-        known = rescue.begin(db, folder / path.name, known, entry)
+        known = rescue.begin(db, folder / path.name, entry)
+    sync(fresh)
     fresh.replace(path)
-    sync_directory(path.parent)
+    sync(path.parent)
     with closing(beacon.Beacon(path)) as told:
         told.write(known)
-    quarantine.prune(needed=_salvaged(known))
     _mark_of(path).unlink()
-    sync_directory(path.parent)
-
-
-def _salvaged(known: Known) -> set[str]:
-    return {name for epoch in known.epochs for name in (epoch.salvage or "").split()}
+    sync(path.parent)
+    return known
 
 
 def _said(mark: Path) -> tuple[str, str]:
@@ -218,16 +214,18 @@ def _said(mark: Path) -> tuple[str, str]:
 
 
 def _move(path: Path, folder: Path) -> None:
-    """Move the database's files, unless a start before this one has."""
-    if (folder / path.name).exists():
+    """Move the database and all that is known of it; the database last, which says that it is done.
+
+    So a start that was killed in between finds everything there, and the fresh one stays.
+    """
+    aside = folder / path.name
+    if aside.exists():
         return
-    for suffix in ("-shm", "-wal", ""):
+    logs = (path.with_name(path.name + suffix) for suffix in ("-shm", "-wal"))
+    for file in (path.with_suffix(".head"), *beacon.paths(path), *logs):
         with suppress(FileNotFoundError):
-            file = path.with_name(path.name + suffix)
             file.replace(folder / file.name)
-    with suppress(FileNotFoundError):
-        head = path.with_suffix(".head")
-        (folder / head.name).write_bytes(head.read_bytes())
-        head.unlink()
-    sync_directory(folder)
-    sync_directory(path.parent)
+    path.touch()  # one that is gone is put aside as an empty one
+    path.replace(aside)
+    sync(folder)
+    sync(path.parent)

@@ -67,7 +67,6 @@ class Quarantine:
         (entry / "row.json").write_text(json.dumps(rest))
         for blob in blobs:
             (entry / "blob.bin").write_bytes(blob)
-        self.prune()
 
     def entries(self) -> list[Entry]:
         """Return what is kept, oldest first."""
@@ -82,7 +81,7 @@ class Quarantine:
         when, what, reason = (str(why.get(key, "")) for key in ("when", "what", "reason"))
         return Entry(path.name, when, what, reason, size)
 
-    def prune(self, needed: Iterable[str] = ()) -> None:
+    def prune(self, needed: Iterable[str]) -> None:
         """Let the oldest entries go that do not fit; those that are `needed` stay."""
         kept = self.entries()
         spared = set(needed)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent import gaps, schema
+from foreshock_agent import beacon, gaps, schema
 from foreshock_agent.beacon import Known
 from foreshock_agent.cursors import Cursors
 from foreshock_agent.damage import DAMAGED, SQLITE_ERRORS, is_corruption
@@ -119,13 +119,13 @@ def _is_missing(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
-def begin(db: sqlite3.Connection, file: Path, known: Known | None, entry: str) -> Known:
+def begin(db: sqlite3.Connection, file: Path, entry: str) -> Known:
     """Fill a fresh database with the state of a damaged one; return what it holds.
 
-    What the beacon knows counts; what it does not know is taken from the intact rows.
+    What the beacon beside it knows counts; without one, what the intact rows say.
     """
     with readable(file) as old:
-        told = known or _told_by(old)
+        told = beacon.read(file) or _told_by(old)
         waiting = tuple(
             replace(epoch, salvage=" ".join(filter(None, (epoch.salvage, entry))))
             if any(epoch.acked[stream] < epoch.following[stream] - 1 for stream in Stream)

@@ -91,6 +91,7 @@ class Store(Journaled):
         self._read_again()
         self.beacon = Beacon(path)
         self._finish()
+        self._quarantine.prune(self._needed)
         self._note_stored()
         self.beacon.sync()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -121,7 +122,7 @@ class Store(Journaled):
         self._cursors.save(self._db)
         ACCOUNTS.put(self._db, self.accounts.changed(), "INSERT OR REPLACE")
         self._db.execute("COMMIT")
-        self._known_n = self._last_n
+        self._known_n, self._needed = self._last_n, self._cursors.quarantined()
         self.beacon.write(self._known())
 
     def _known(self) -> Known:
@@ -313,16 +314,13 @@ class Store(Journaled):
     def salvaged(self) -> None:
         """What could be salvaged is here: the epochs' records may go up, around what is missing."""
         self.begin()
-        for epoch in self._cursors.epochs.values():
-            if epoch.salvage:
-                epoch.salvage = None
-                epoch.save(self._db)
-        self._quarantine.prune()
+        self._cursors.end_salvage(self._db)
 
     def _put_aside(self, table: str, rowid: int, values: Values) -> None:
         """Move a damaged row to the quarantine."""
         reason = "it is not what was written: its checksum differs"
         self._quarantine.keep_row(table, values, reason)
+        self._quarantine.prune(self._needed)
         self._db.execute(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))  # noqa: S608
 
     def trim_readings(self, newest_ns: int, needed: Callable[[Readings], Bool]) -> bool:

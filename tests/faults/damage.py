@@ -7,6 +7,7 @@ machines' messages, and holds what reaches the lake against what had been commit
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
@@ -146,7 +147,15 @@ WAYS: Final[tuple[Callable[[bytearray, random.Random], str], ...]] = (
 )
 
 
-def damage(database: Path, dice: random.Random) -> str:
+def without_a_beginning(database: Path, _dice: random.Random) -> str:
+    """Take header and schema, and the log: what is left is read by the copy of the first page."""
+    with database.open("r+b") as file:
+        file.write(bytes(512))
+    os.truncate(database.with_name(database.name + "-wal"), 0)
+    return f"{database.name}: its beginning and its log are gone"
+
+
+def anywhere(database: Path, dice: random.Random) -> str:
     """Damage the database or its write-ahead log in one way; say how."""
     file = dice.choice((database, database.with_name(database.name + "-wal")))
     content = bytearray(file.read_bytes())
@@ -159,7 +168,7 @@ def damage(database: Path, dice: random.Random) -> str:
 
 
 def recover(folder: Path, then: Callable[[Bench], None]) -> float:
-    """Open a damaged store, go on, salvage, and do the rest; begin anew as the agent's process does.
+    """Open a damaged store, go on, salvage, do the rest; begin anew as the agent's process does.
 
     Returns after how many seconds the first score was there.
     """
@@ -213,7 +222,13 @@ class Tally:
 class Trial:
     """One damaged copy and the agent that opens it."""
 
-    def __init__(self, filled: Filled, folder: Path, dice: random.Random) -> None:
+    def __init__(
+        self,
+        filled: Filled,
+        folder: Path,
+        dice: random.Random,
+        damage: Callable[[Path, random.Random], str] = anywhere,
+    ) -> None:
         self._filled = filled
         self.folder = _copied(filled.folder, folder)
         self._database = folder / "data" / "agent.db"

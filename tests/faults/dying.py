@@ -1,4 +1,4 @@
-"""Recoveries that die: `python -m tests.faults.dying` kills itself before its n-th look at the disk.
+"""Recoveries that die: `python -m tests.faults.dying` is killed before its n-th look at the disk.
 
 Each line of its input is `FOLDER N`. It forks, and the child recovers the store in that folder, and
 sends itself SIGKILL when it is about to make the n-th call that touches files or the database. For
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 TOUCHING: Final = frozenset(
-    "open write pwrite close fsync fdatasync replace rename unlink remove rmdir mkdir ftruncate "
-    "posix_fallocate connect execute executemany executescript fetchone fetchall".split()
+    {
+        *("open", "write", "pwrite", "close", "fsync", "fdatasync"),
+        *("replace", "rename", "unlink", "remove", "rmdir", "mkdir"),
+        *("connect", "execute", "executemany", "fetchone", "fetchall"),
+    }
 )
 """The names of functions, written in C, behind which is the disk."""
 

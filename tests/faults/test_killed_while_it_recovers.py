@@ -8,20 +8,32 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.damage import Tally, Trial, fill
+from tests.faults.damage import Tally, Trial, anywhere, fill, without_a_beginning
 from tests.faults.dying import Dying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CALLS = 400
+ALL = range(1, 400)
 """So often, about, a recovery looks at the disk."""
+
+MOVING = range(10, 60)
+"""Among these it puts the database aside."""
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("damage", "calls"), [(anywhere, ALL), (without_a_beginning, MOVING)], ids=["long", "early"]
+)
 def test_killed_while_it_recovers_it_loses_and_tells_what_it_had_to(
-    tmp_path: Path, faults: int, seed: int, say: Callable[[str], None]
+    tmp_path: Path,
+    faults: int,
+    seed: int,
+    say: Callable[[str], None],
+    *,
+    damage: Callable[[Path, random.Random], str],
+    calls: range,
 ) -> None:
     filled = fill(tmp_path)
     kills = number = 0
@@ -29,13 +41,13 @@ def test_killed_while_it_recovers_it_loses_and_tells_what_it_had_to(
         while kills < faults:
             number += 1
             calm, harried = (
-                Trial(filled, tmp_path / name, random.Random(f"{seed} {number}"))  # noqa: S311
+                Trial(filled, tmp_path / name, random.Random(f"{seed} {number}"), damage)  # noqa: S311
                 for name in ("calm", "harried")
             )
             calm.run()
             if calm.put_aside:
                 dice = random.Random(number)  # noqa: S311 - a test's dice
-                at = [dice.randrange(1, CALLS) for _ in range(dice.randrange(1, 4))]
+                at = dice.choices(calls, k=dice.randrange(1, 4))
                 kills += sum(dying.recover(harried.folder, call) for call in at)
                 try:
                     check(harried, calm)

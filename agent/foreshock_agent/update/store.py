@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from foreshock_agent.update.errors import StoreError
-from foreshock_wire.files import sync_directory, write_durably
+from foreshock_wire.files import sync, write_durably
 from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class ModelStore:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(self.path(sha256))
-        sync_directory(self.directory)
+        sync(self.directory)
         have_file(part).unlink(missing_ok=True)
         return True
 
