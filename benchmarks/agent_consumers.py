@@ -125,8 +125,8 @@ class Consumer(ABC):
         """Return what starts it."""
 
     def environment(self) -> dict[str, str]:
-        """Return the environment in which it runs."""
-        return dict(os.environ)
+        """Return the environment in which it runs: with bytecode, as an installer leaves it."""
+        return {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
 
     @abstractmethod
     def readings(self) -> int:

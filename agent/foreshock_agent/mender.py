@@ -35,7 +35,7 @@ PORTION: Final = 100
 """Rows that are salvaged, or checked, in one step."""
 
 PAUSE_S: Final = 1.0
-"""Between two steps of the scrub: 100 chunks a second at most, whatever waits."""
+"""Before the salvage, and between two steps of the scrub: 100 chunks a second at most."""
 
 
 class Mender:
@@ -55,6 +55,8 @@ class Mender:
         Raises:
             StoreDamagedError: the database is not what was written.
         """
+        if stopping.wait(PAUSE_S):  # what the machines' broker kept is scored first
+            return
         for portion in self.salvage():
             if not self._written(portion, stopping):
                 return
