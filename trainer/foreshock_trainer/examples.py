@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from foreshock_rules.windows import WindowSpec, windows_of
+from foreshock_trainer.clocks import Clocks
 from foreshock_trainer.evaluate import NS_PER_HOUR, Scored
 from foreshock_trainer.labels import ANSWER
 from foreshock_trainer.outcomes import (
@@ -157,11 +158,11 @@ def examples_of(
         raise NoExamplesError(
             "the lake holds no failure: import work orders with `foreshock trainer labels add`"
         )
-    there = lake.machines()
+    there, clocks = lake.machines(), Clocks.read(lake.events())
     machines = tuple(name for name in there if name in orders.events)
     parts = []
     with Spool(spec.length, len(spec.channels)) as spool:
-        for done, track in enumerate(tracks(lake, machines, spec.channels), start=1):
+        for done, track in enumerate(tracks(lake, machines, spec.channels, clocks), start=1):
             part, windows = _of_machine(track, spec, orders, horizon_h)
             parts.append(part)
             spool.add(windows)
@@ -193,18 +194,26 @@ def work_orders(lake: Lake) -> WorkOrders:
     return WorkOrders({name: found[name] for name in found if name in vouched}, told_ns)
 
 
-def tracks(lake: Lake, machines: Sequence[str], channels: Sequence[str]) -> Iterator[Track]:
+def tracks(
+    lake: Lake, machines: Sequence[str], channels: Sequence[str], clocks: Clocks | None = None
+) -> Iterator[Track]:
     """Yield each machine's readings of the given channels, machines in the order given.
 
     Readings that the gateway flagged as coming from the future are left out, as it did: one of
-    them would move the watermark past everything that follows.
+    them would move the watermark past everything that follows. Times are those that the edge saw;
+    with `clocks`, stamps of arrival by a wrong clock are put right.
     """
-    wanted = ("machine", "channel", "flags", *COLUMNS)
+    clocks = clocks or Clocks()
+    wanted = ("machine", "channel", "flags", *COLUMNS, *clocks.columns)
+
+    def read(some: Sequence[str]) -> pa.Table:
+        return clocks.put_right(lake.readings(some, columns=wanted).combine_chunks())
+
     # The next machines are read while somebody works on these.
     with ThreadPoolExecutor(1) as ahead:
         reading: deque[tuple[Sequence[str], Future[pa.Table]]] = deque()
         for some in _groups(lake.reading_counts(), machines):
-            reading.append((some, ahead.submit(lake.readings, some, columns=wanted)))
+            reading.append((some, ahead.submit(read, some)))
             if len(reading) > 1:
                 yield from _next(reading, channels)
         while reading:
@@ -215,7 +224,7 @@ def _next(
     reading: deque[tuple[Sequence[str], Future[pa.Table]]], channels: Sequence[str]
 ) -> Iterator[Track]:
     some, table = reading.popleft()
-    yield from _split(table.result().combine_chunks(), some, channels)
+    yield from _split(table.result(), some, channels)
 
 
 def _groups(counts: Mapping[str, int], machines: Sequence[str]) -> Iterator[list[str]]:
