@@ -1,11 +1,15 @@
 """Azure's machines by day: within 24 h from several sources, and 24 to 72 h ahead.
 
 Machines stand in folds. A fold's limit comes from the margins of all other machines, each by a
-model that did not know it; then a model of all of them judges the fold.
+model that did not know it; then a model of all of them judges the fold. That is done for several
+ways to deal the machines out; the rule of the limit and the seeds of the dealing were written down
+before any figure of theirs was seen.
 """
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,16 +34,20 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
 
 FOLDS: Final = 5
-TRIES: Final = 14
-"""Four before the limit came from all other machines, one with half of what is aimed at; eight
-choices of columns and booster, told apart by margins of the machines of folds 1 to 4; and this."""
+SEEDS: Final = (1, 2, 3)
+"""Of the folds. Seed 0 had been looked at."""
+TRIES: Final = 13
+"""On these machines, in folds of seed 0: five whole protocols, of which one gave the limit half of
+what is aimed at and the last .010; eight choices of columns and booster, told apart by margins of
+the machines of folds 1 to 4. Of what is here, none."""
 TELEMETRY_COLUMNS: Final = 12
 """Columns that come from sensors; those of errors and maintenance follow."""
+FALSE_ALARMS: Final = "false_alarms_per_machine_month"
 DAYS_PER_MONTH: Final = HOURS_PER_MONTH / 24
 MAX_FPR: Final = 0.05
-BUDGET: Final = 0.010
-"""False alarms per machine-month that a limit may give on the machines that choose it: less than
-the .012 that is aimed at, because what chose looks better than what comes."""
+BUDGET: Final = 0.012
+"""False alarms per machine-month that a limit may give on the machines that choose it: what is
+aimed at, no more and no less."""
 BOOSTER: Final[Mapping[str, float]] = {"max_depth": 6, "colsample_bytree": 0.7}
 ROUNDS: Final = 200
 
@@ -54,36 +62,57 @@ def azure_rows(folder: Path, *, quick: bool) -> list[Row]:
     soon, later = days.lead_h <= 24, (days.lead_h > 24) & (days.lead_h <= 72)  # noqa: PLR2004
     logged = BUDGET / DAYS_PER_MONTH
     asked = [
-        ("telemetry, <= 24 h", telemetry, soon, MAX_FPR),
-        ("+ error logs, <= 24 h", errors, soon, logged),
-        ("+ error logs + maintenance, <= 24 h", every, soon, logged),
-        ("everything, 24 to 72 h (nothing is told before 48 h)", every, later, MAX_FPR),
+        _Question("telemetry, <= 24 h", telemetry, soon, MAX_FPR),
+        _Question("+ error logs, <= 24 h", errors, soon, logged),
+        _Question("+ error logs + maintenance, <= 24 h", every, soon, logged),
+        _Question("everything, 24 to 72 h (nothing is told before 48 h)", every, later, MAX_FPR),
     ]
     if quick:
-        return [_row(days, *asked[1], judged=1)]
-    return [_row(days, *one, judged=FOLDS) for one in asked]
+        return [_row(days, asked[1], SEEDS[:1], judged=1)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda one: _row(days, one, SEEDS, judged=FOLDS), asked))
 
 
-def _row(
-    days: Days, name: str, features: Floats, label: Bool, max_fpr: float, *, judged: int
-) -> Row:
-    known = days.known
-    fold = (np.random.default_rng(0).permutation(int(days.machine.max()) + 1) % FOLDS)[days.machine]
-    score = _by_machine(_Asked(features, label, days.machine, fold).take(known), max_fpr, judged)
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Rows of all days: features float[N, F], label bool[N]; the rate that the limit may have."""
+
+    name: str
+    features: Floats
+    label: Bool
+    max_fpr: float
+
+
+def _row(days: Days, question: _Question, seeds: tuple[int, ...], *, judged: int) -> Row:
+    told = [_dealt(days, question, seed, judged) for seed in seeds]
+    figures = {which: float(np.mean([one[which] for one in told])) for which in told[0]}
+    for which, worst in (("f1", min), ("event_recall", min), (FALSE_ALARMS, max)):
+        figures[f"{which}_of_worst_seed"] = worst(one[which] for one in told)
+    protocol = (
+        f"{FOLDS} folds by machine, one decision a day; each fold's limit from the other machines, "
+        "each scored by a model that did not know it: best F1 under "
+        f"{question.max_fpr * DAYS_PER_MONTH:.3g} false alarms per machine-month there; mean over "
+        f"{len(seeds)} ways to deal the machines out"
+    )
+    return Row(f"Azure, {question.name}", protocol, TRIES, len(seeds), *parted(figures))
+
+
+def _dealt(days: Days, question: _Question, seed: int, judged: int) -> dict[str, float]:
+    """Return the figures of machines in folds that a seed deals out."""
+    known, label = days.known, question.label
+    dealt = np.random.default_rng(seed).permutation(int(days.machine.max()) + 1) % FOLDS
+    fold = dealt[days.machine]
+    asked = _Asked(question.features, label, days.machine, fold).take(known)
+    score = _by_machine(asked, question.max_fpr, judged)
     known = known & (fold < judged)
     machine, label = days.machine[known], label[known]
     alarm = score >= 0
     figures = figures_of(window_figures(label, score, alarm))
     false = int(np.count_nonzero(alarm & ~label))
-    figures["false_alarms_per_machine_month"] = false * DAYS_PER_MONTH / len(alarm)
+    figures[FALSE_ALARMS] = false * DAYS_PER_MONTH / len(alarm)
     failure_h = (days.day * 24.0 + days.lead_h)[known]
     figures["event_recall"] = _foretold(machine[label], failure_h[label], alarm[label])
-    protocol = (
-        f"{FOLDS} folds by machine, one decision a day; each fold's limit from the other machines, "
-        "each scored by a model that did not know it: best F1 under "
-        f"{max_fpr * DAYS_PER_MONTH:.3g} false alarms per machine-month there"
-    )
-    return Row(f"Azure, {name}", protocol, TRIES, 1, *parted(figures))
+    return figures
 
 
 @dataclass(frozen=True, slots=True)

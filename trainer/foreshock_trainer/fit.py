@@ -95,21 +95,38 @@ def fit(
         CalibrationError: the validation machines cannot calibrate.
     """
     refuse_overlap(split.train, split.validation, split.test)
-    train = rows_of(examples.machine, examples.machines, split.train)
-    valid = rows_of(examples.machine, examples.machines, split.validation)
-    if not (examples.label & train).any():
+    rows = _Rows.of(features, examples, split, horizon_h, settings)
+    if not (examples.label & rows.train).any():
         raise FitError(
             f"none of the {len(split.train)} training machines failed within {horizon_h:g} h of a "
             "window: record more machines, or longer"
         )
-    rows = _Rows(features, examples, train, valid, horizon_h, settings)
     with ThreadPoolExecutor(3) as pool:
-        fault = pool.submit(fault_head, features, examples.label, train, valid, settings)
+        fault = pool.submit(fault_head, features, examples.label, rows.train, rows.valid, settings)
         lead_time = pool.submit(_LEAD_TIME[settings.lead_time_head], rows)
         modes = pool.submit(_modes, rows)
         names, mode_head = modes.result()
         heads = Heads(fault.result(), mode_head, lead_time.result())
     return _calibrated(rows, heads, names)
+
+
+def with_lead_time(
+    fitted: Fitted,
+    features: Float32,
+    examples: Examples,
+    split: Split,
+    *,
+    horizon_h: float,
+    settings: FitSettings,
+) -> Fitted:
+    """Return a trained model with another lead-time head in the place of its own.
+
+    Arguments as in `fit`; of the settings, those of the lead time are read.
+    """
+    rows = _Rows.of(features, examples, split, horizon_h, settings)
+    heads = replace(fitted.heads, lead_time=_LEAD_TIME[settings.lead_time_head](rows))
+    shift = _shift(rows, heads, fitted.threshold_margin)
+    return replace(fitted, heads=replace(heads, lead_time_shift=shift))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +137,19 @@ class _Rows:
     valid: Bool
     horizon_h: float
     settings: FitSettings
+
+    @classmethod
+    def of(
+        cls,
+        features: Float32,
+        examples: Examples,
+        split: Split,
+        horizon_h: float,
+        settings: FitSettings,
+    ) -> _Rows:
+        train = rows_of(examples.machine, examples.machines, split.train)
+        valid = rows_of(examples.machine, examples.machines, split.validation)
+        return cls(features, examples, train, valid, horizon_h, settings)
 
     def near_failure(self, side: Bool) -> Bool:
         near: Bool = side & (self.examples.lead_time_h <= LEARNT_LEAD_TIMES * self.horizon_h)
