@@ -10,7 +10,7 @@ import pytest
 
 from foreshock_trainer.evaluate import NS_PER_HOUR
 from foreshock_trainer.examples import Examples
-from foreshock_trainer.fit import FitError, Fitted, fit, lead_times
+from foreshock_trainer.fit import FitError, Fitted, fit, lead_times, with_lead_time
 from foreshock_trainer.fit_settings import FitSettings, LeadTimeHead
 from foreshock_trainer.later import LATER_FROM, Later, across_time
 from foreshock_trainer.splits import Split, SplitError, before_and_after, rows_of
@@ -246,3 +246,9 @@ def test_a_fleet_that_seldom_fails_learns_lead_times_from_failures_that_did_not_
     assert (np.diff(told, axis=1) >= 0).all()
     assert np.median(told[test & spared, 1]) > HORIZON_H
     assert np.median(told[soon, 1]) < HORIZON_H / 2
+
+    plain = fit(features, seldom, SPLIT, HORIZON_H, SETTINGS)
+    asked = (features, seldom, SPLIT)
+    other = with_lead_time(plain, *asked, horizon_h=HORIZON_H, settings=settings)
+    assert fingerprint(plain) != fingerprint(other)
+    assert fingerprint(other) == fingerprint(fitted)
