@@ -156,8 +156,9 @@ def test_a_study_that_is_no_database_is_named(learn: LearnSettings, tmp_path: Pa
     study = tmp_path / "notes.txt"
     study.write_text("not a database, and long enough to be taken for none" * 100)
 
-    with pytest.raises(TuneError, match=r"notes\.txt"):
-        tune(learn, how(study))
+    for path in (study, study / "below.db"):
+        with pytest.raises(TuneError, match=r"notes\.txt"):
+            tune(learn, how(path))
 
 
 def test_a_setting_that_is_no_number_is_refused(unbroken: Tuned, tmp_path: Path) -> None:
