@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -162,11 +163,14 @@ def evidence(gate: HealthGate, tallies: Tallies) -> Evidence:
     )
 
 
+# A block changes one tally of a rollout; the others are weighed again at every step.
+@lru_cache(4096)
 def capital(tally: Tally, margin: float) -> float:
     """Return what bets on "worse by more than the margin" have come to."""
     return _mean([_grown(tally, margin, share / (1 + margin)) for share in BETS])
 
 
+@lru_cache(4096)
 def non_inferior_capital(tally: Tally, margin: float) -> float:
     """Return what bets on "worse by less than the margin" have come to."""
     mirrored = Tally(tally.better, tally.same, tally.worse)
