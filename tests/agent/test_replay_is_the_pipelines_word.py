@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,55 +16,73 @@ from click.testing import CliRunner
 from foreshock_agent.cli import cli
 from foreshock_agent.pipeline import LakeAcked
 from foreshock_agent.seals import SCORES
+from foreshock_agent.settings import load
 from foreshock_agent.update.store import ModelStore
+from foreshock_wire import topics
 from foreshock_wire.messages import Alarm
 from foreshock_wire.model import Model
 from foreshock_wire.times import rfc3339
 from foreshock_wire.topics import Stream
-from tests.agent.rig import BEGIN_NS, MINUTE_NS, Bench, healthy, sample, uneven
+from tests.agent.process import Agent
+from tests.agent.rig import (
+    AT,
+    BEGIN_NS,
+    MINUTE_NS,
+    Bench,
+    Client,
+    healthy,
+    online,
+    sample,
+    uneven,
+    wait_for,
+    write_settings,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from click.testing import Result
+
+    from foreshock.brokers import Broker
 
 IN_2033 = 5_000_000
 """A minute from the future: the pipeline keeps it out of the windows."""
 
 
-def bench_of(folder: Path, model_bytes: bytes) -> Bench:
+def fed(folder: Path, model_bytes: bytes) -> Bench:
     bench = Bench(folder, Model.load(model_bytes))
     ModelStore(bench.settings.models).install(model_bytes)
-    return bench
-
-
-def feed(bench: Bench, *, machines: int = 3) -> None:
     bench.take(sample(IN_2033, temperature=50.0), machine="pump-0")
-    for turn in zip(*map(uneven, range(machines)), strict=True):
+    for turn in zip(*map(uneven, range(3)), strict=True):
         for machine, payload in enumerate(turn):
             bench.step(bench.delivery(payload, f"pump-{machine}"))
         bench.clock.seconds += 0.1
     bench.commit()
-
-
-@pytest.fixture
-def bench(tmp_path: Path, model_bytes: bytes) -> Bench:
-    bench = bench_of(tmp_path, model_bytes)
-    feed(bench)
     return bench
 
 
-def run(bench: Bench, *options: str) -> Result:
-    config = bench.settings.data_dir.parent / "agent.toml"
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory, model_bytes: bytes) -> Iterator[Bench]:
+    """Three machines that alarmed; the store is open, as a running agent has it."""
+    bench = fed(tmp_path_factory.mktemp("gateway"), model_bytes)
+    yield bench
+    bench.close()
+
+
+def run(config: Path, *options: str) -> Result:
     return CliRunner().invoke(cli, ["replay", "--config", str(config), *options])
 
 
-def told(bench: Bench, *options: str) -> dict[str, Any]:
-    done = run(bench, "--json", *options)
+def told(config: Path, *options: str) -> dict[str, Any]:
+    done = run(config, "--json", *options)
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def config_of(bench: Bench) -> Path:
+    return bench.settings.data_dir.parent / "agent.toml"
 
 
 def rows(bench: Bench, query: str) -> list[tuple[Any, ...]]:
@@ -71,7 +91,7 @@ def rows(bench: Bench, query: str) -> list[tuple[Any, ...]]:
 
 
 def test_scores_and_alarms_are_those_that_the_pipeline_stored(bench: Bench) -> None:
-    report = told(bench, "--check", "--all")
+    report = told(config_of(bench), "--check", "--all")
     stored = rows(bench, "SELECT machine, time_ns, margin, probability FROM scores ORDER BY 1, 2")
     judged = {(one["machine"], one["time_ns"]): one for one in report["judged"]}
     assert len(stored) > 200
@@ -87,28 +107,25 @@ def test_scores_and_alarms_are_those_that_the_pipeline_stored(bench: Bench) -> N
     replayed = [Alarm.from_bytes(json.dumps(one)) for one in report["alarms"]]
     key = lambda alarm: (alarm.machine, alarm.time_ns)  # noqa: E731 - of two sorts
     assert sorted(replayed, key=key) == sorted(alarms, key=key)
-    bench.close()
 
 
 def test_a_person_reads_when_why_and_what_to_do(bench: Bench) -> None:
-    said = run(bench, "--machine", "pump-1")
+    said = run(config_of(bench), "--machine", "pump-1")
     assert said.exit_code == 0
     assert "pump-1: ALARM (episode 1), p = " in said.stdout
     assert "; because of " in said.stdout
     assert "what to do: " in said.stdout
     assert "pump-0" not in said.stdout
     assert "equal to the stored scores" in said.stdout
-    bench.close()
 
 
 def test_a_stretch_is_judged_as_part_of_the_whole(bench: Bench) -> None:
     begin, end = (rfc3339(BEGIN_NS + minute * MINUTE_NS) for minute in (60, 90))
-    whole = told(bench, "--all")["judged"]
-    part = told(bench, "--all", "--check", "--from", begin, "--to", end)["judged"]
+    whole = told(config_of(bench), "--all")["judged"]
+    part = told(config_of(bench), "--all", "--check", "--from", begin, "--to", end)["judged"]
     bounds = BEGIN_NS + 60 * MINUTE_NS, BEGIN_NS + 90 * MINUTE_NS
     assert part == [one for one in whole if bounds[0] < one["time_ns"] <= bounds[1]]
     assert len(part) > 20
-    bench.close()
 
 
 def test_another_model_and_other_settings_are_tried(
@@ -116,22 +133,21 @@ def test_another_model_and_other_settings_are_tried(
 ) -> None:
     other = tmp_path / "other.onnx"
     other.write_bytes(other_model_bytes)
-    report = told(bench, "--model", str(other))
+    report = told(config_of(bench), "--model", str(other))
     assert report["by"] == Model.load(other_model_bytes).sha256
     assert report["checks"]["other_model"] == report["windows"]
 
     patient = tmp_path / "patient.toml"
-    text = (tmp_path / "agent.toml").read_text()
+    text = config_of(bench).read_text()
     patient.write_text(text.replace("off_delay_s = 600", "on_delay_s = 1e9\noff_delay_s = 600"))
-    report = told(bench, "--settings", str(patient), "--check")
+    report = told(config_of(bench), "--settings", str(patient), "--check")
     assert (report["raised"], report["checks"]["equal"]) == (0, report["windows"])
-    bench.close()
 
 
 def test_without_a_model_the_limits_judge(tmp_path: Path) -> None:
     bench = Bench(tmp_path, extra="[limits.temperature]\nhigh = 10\n")
     bench.take(*(healthy(1, slot) for slot in range(12)))
-    report = told(bench, "--check")
+    report = told(config_of(bench), "--check")
     assert (report["by"], report["raised"], report["checks"]["equal"]) == ("rule", 1, 4)
     bench.close()
 
@@ -160,19 +176,25 @@ def add_a_score(db: sqlite3.Connection) -> None:
     ],
 )
 def test_one_other_bit_or_one_score_too_many_is_told(
-    bench: Bench, harm: Callable[[sqlite3.Connection], None], says: str
+    bench: Bench, tmp_path: Path, harm: Callable[[sqlite3.Connection], None], says: str
 ) -> None:
-    bench.close()
-    with closing(sqlite3.connect(bench.settings.database)) as db, db:
+    there, copy = str(config_of(bench).parent), tmp_path / "copy"
+    shutil.copytree(there, copy)
+    config = copy / "agent.toml"
+    config.write_text(config.read_text().replace(there, str(copy)))
+    with closing(sqlite3.connect(load(config).database)) as db, db:
         harm(db)
-    done = run(bench, "--check")
+    done = run(config, "--check")
     assert done.exit_code == 1
     assert says in done.stderr
-    assert run(bench).exit_code == 0
+    assert run(config).exit_code == 0
 
 
-def test_what_was_deleted_since_is_not_held_against_anything(bench: Bench) -> None:
+def test_what_was_deleted_since_is_not_held_against_anything(
+    tmp_path: Path, model_bytes: bytes
+) -> None:
     """Readings of the first half are trimmed: windows at the border would lack some of them."""
+    bench = fed(tmp_path, model_bytes)
     half = "SELECT max(last_seq) FROM chunks WHERE n <= (SELECT max(n) / 2 FROM chunks)"
     seq = rows(bench, half)[0][0]
     bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, seq))
@@ -180,7 +202,7 @@ def test_what_was_deleted_since_is_not_held_against_anything(bench: Bench) -> No
         pass
     bench.commit()
     assert rows(bench, "SELECT count(*) FROM chunks WHERE kept")[0][0]
-    report = told(bench, "--check")
+    report = told(config_of(bench), "--check")
     assert report["checks"]["partial"]
     assert report["checks"]["equal"] > 100
     assert not report["checks"]["differs"]
@@ -188,14 +210,35 @@ def test_what_was_deleted_since_is_not_held_against_anything(bench: Bench) -> No
     scores = rows(bench, "SELECT max(seq) FROM scores")[0][0]
     bench.step(LakeAcked(bench.store.epoch, Stream.SCORES, scores))
     bench.commit()
-    done = run(bench, "--check")
+    done = run(config_of(bench), "--check")
     assert (done.exit_code, "no stored score could be held" in done.stderr) == (1, True)
     bench.close()
 
 
-def test_nonsense_is_named(bench: Bench) -> None:
-    bench.close()
-    assert "no readings of pump-9" in str(run(bench, "--machine", "pump-9").exception)
-    assert "is not RFC 3339" in run(bench, "--from", "yesterday").stderr
-    bench.settings.database.unlink()
-    assert "has the agent run" in str(run(bench).exception)
+def test_beside_an_agent_that_runs_and_was_killed(
+    tmp_path: Path, local: Broker, model_bytes: bytes
+) -> None:
+    """Two lives of a process, by a real broker: the second one begins from a snapshot."""
+    config = write_settings(tmp_path, local_port=local.port, extra="[health]\nport = 0\n")
+    agent = Agent(config)
+    agent.install(model_bytes)
+    sent = [(f"plant/pump-{m}/sample", one) for m in range(3) for one in uneven(m)]
+    with Client(local.port, topics.status(AT)) as client:
+        for half, scores in ((sent[:240], 60), (sent[240:], 150)):
+            with agent:
+                wait_for(lambda: online(client), "the agent's birth")
+                client.publish_all(half)
+                wait_for(partial(scored, agent, scores), f"{scores} scores")
+                report = told(config, "--check")
+                assert report["checks"]["equal"] == report["windows"] >= scores
+
+
+def scored(agent: Agent, least: int) -> bool:
+    return len(agent.ledger.scores) >= least
+
+
+def test_nonsense_is_named(bench: Bench, tmp_path: Path) -> None:
+    assert "no readings of pump-9" in str(run(config_of(bench), "--machine", "pump-9").exception)
+    assert "is not RFC 3339" in run(config_of(bench), "--from", "yesterday").stderr
+    config = write_settings(tmp_path)
+    assert "has the agent run" in str(run(config).exception)
