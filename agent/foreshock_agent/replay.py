@@ -132,8 +132,9 @@ class Replay:
         self._whole = _WholeSince(first_whole(db), self._rings.spec.history_ns)
         self._stored = StoredScores.read(db, asked.from_ns, asked.to_ns)
 
-    def __len__(self) -> int:
-        """Return how many chunks there are."""
+    @property
+    def chunks(self) -> int:
+        """How many chunks there are to read."""
         return int(self._db.execute("SELECT count(*) FROM chunks").fetchone()[0])
 
     @property

@@ -89,7 +89,7 @@ def _play(run: Replay, tally: Tally, *, every: bool, as_json: bool) -> dict[str,
     told: dict[str, list[Any]] = {"alarms": []} | ({"judged": []} if every else {})
     hidden = not sys.stderr.isatty()
     with click.progressbar(
-        run.of_chunks(), length=len(run), label="chunks", file=sys.stderr, hidden=hidden
+        run.of_chunks(), length=run.chunks, label="chunks", file=sys.stderr, hidden=hidden
     ) as chunks:
         for one in (one for chunk in chunks for one in chunk):
             tally.note(one)

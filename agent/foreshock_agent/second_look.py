@@ -150,10 +150,14 @@ def take(settings: Settings, letters: Sequence[Letter], clock: Clock) -> Mapping
     store = open_store(settings, clock.now_ns())
     try:
         before = store.accounts.snapshot()
+        keeper = Keeper(store, settings, clock)
+        keeper.look()
+        if keeper.problem:
+            raise StoreError(f"{settings.database}: {keeper.problem}")
         pipeline = Pipeline(
             settings=settings,
             store=store,
-            keeper=Keeper(store, settings, clock),
+            keeper=keeper,
             sources=Sources(settings.sources, settings.max_message_bytes),
             scorer=Scorer(settings, installed(settings)),
             clock=at,

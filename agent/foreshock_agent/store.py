@@ -235,9 +235,9 @@ class Store(Journaled):
         self.begin()
         keep_letter(self._db, topic, payload, reason, received_ns)
 
-    @journaled()
+    @journaled(bulk=True)
     def release(self, letter_id: int) -> None:
-        """Let a kept message go that is taken in the open transaction."""
+        """Let a kept message go, with the readings that the open transaction stores of it."""
         self.begin()
         self._db.execute("DELETE FROM quarantine WHERE id = ?", (letter_id,))
         self.accounts.add("letters.taken")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,8 @@ from click.testing import CliRunner
 
 from foreshock_agent.cli import cli
 from foreshock_agent.link import Delivery
+from foreshock_agent.pipeline import StoreTask
+from foreshock_agent.store import Store
 from foreshock_agent.update.store import ModelStore
 from foreshock_wire.model import Model
 from foreshock_wire.topics import Stream
@@ -112,6 +115,15 @@ def test_a_running_agent_is_named(tmp_path: Path) -> None:
     assert "agent runs" in str(run(tmp_path, "--yes").exception)
     bench.close()
     assert told(tmp_path, "--yes")["changed"]["readings.stored"] == 1
+
+
+def test_a_disk_that_takes_no_readings_takes_no_letter_either(tmp_path: Path) -> None:
+    bench = rejecting(tmp_path, hall(sample(1, temperature=50.0)))
+    bench.store.shedding = True
+    bench.step(StoreTask(partial(Store.release, letter_id=1)))
+    bench.commit()
+    assert Ledger.read(bench.settings.database).quarantined == 1
+    bench.close()
 
 
 @pytest.mark.needs("mount-rights")
