@@ -109,6 +109,10 @@ class Tracks:
 
     def numbers(self, batch: Readings) -> Int64:
         """Return the track of each reading of a batch: one look-up per track that it holds."""
+        if len(batch.machines) == 1:
+            known = [self._numbers.get((batch.machines[0], name)) for name in batch.channels]
+            if None not in known:
+                return np.array(known, np.int64)[batch.channel]
         channels = len(batch.channels)
         pair = batch.channel.astype(np.int64)
         if len(batch.machines) > 1:

@@ -19,7 +19,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
@@ -47,6 +47,7 @@ _TIME: Final = np.dtype("<i8")
 _INDEX: Final = np.dtype("<u2")
 _VALUE: Final = np.dtype("<f4")
 _FLAGS: Final = np.dtype("u1")
+_TEXT: Final = {str}
 _EPOCH: Final = re.compile(r"[0-9a-z]{1,40}")
 _MODEL: Final = re.compile(r"[0-9a-f]{64}|rule")
 
@@ -103,9 +104,8 @@ class Batch:
             BatchError: empty, too large, or contradicting columns; nothing that `decode` refuses.
         """
         _check(self)
-        header = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in self.columns
-        } | {"count": len(self)}
+        header = {name: getattr(self, name) for name in _header_names(type(self))}
+        header["count"] = len(self)
         text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
         body = b"".join(
             [_LENGTH.pack(len(text)), text]
@@ -191,7 +191,7 @@ def decode(payload: bytes | bytearray, expected: type[_B]) -> _B:
         size = sum(kind.itemsize for kind in expected.columns.values())
         if type(count) is not int or offset + count * size != len(body):
             raise BatchError(f"{expected.__name__} batch does not hold its {count!r} records")
-        values = {f.name: header[f.name] for f in fields(expected) if f.name in header}
+        values = {name: header[name] for name in _header_names(expected) if name in header}
         for name, kind in expected.columns.items():
             values[name] = _unpack(body, offset, count, kind)
             offset += count * kind.itemsize
@@ -200,6 +200,12 @@ def decode(payload: bytes | bytearray, expected: type[_B]) -> _B:
         raise BatchError(f"{expected.__name__} batch is not readable: {error!r}") from None
     _check(batch)
     return batch
+
+
+@cache
+def _header_names(kind: type[Batch]) -> tuple[str, ...]:
+    """Return the fields that travel in the header."""
+    return tuple(f.name for f in fields(kind) if f.name not in kind.columns)
 
 
 def joined(batches: Sequence[_B]) -> _B:
@@ -244,7 +250,7 @@ def _open(payload: bytes | bytearray, expected: type[Batch]) -> bytes:
 
 def _header(body: bytes) -> tuple[dict[str, Any], int]:
     (size,) = _LENGTH.unpack_from(body)
-    header = json.loads(body[_LENGTH.size : _LENGTH.size + size])
+    header = json.loads(str(body[_LENGTH.size : _LENGTH.size + size], "utf-8"))
     if not isinstance(header, dict):
         raise TypeError("header is no object")
     return header, _LENGTH.size + size
@@ -283,7 +289,7 @@ def _check(batch: Batch) -> None:
 
 
 def _check_table(table: str, names: Sequence[str], index: npt.NDArray[Any]) -> None:
-    if not isinstance(names, list | tuple) or not all(type(name) is str for name in names):
+    if not isinstance(names, list | tuple) or not set(map(type, names)) <= _TEXT:
         raise BatchError(f"telemetry batch: {table} is not a list of names")
     last = int(index.max())
     if last >= len(names) or (index.dtype.kind != "u" and int(index.min()) < 0):
