@@ -43,6 +43,20 @@ class Delivery(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish; one that is retained must arrive, any other is soon followed."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+
+    @property
+    def qos(self) -> int:
+        """At least once, or at most once."""
+        return 1 if self.retain else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Will:
     """What the broker says when this client dies."""
 
@@ -87,6 +101,9 @@ class Link(Protocol):
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
         """Send if connected; return whether it was handed over."""
+
+    def publish_all(self, messages: Sequence[Outgoing]) -> None:
+        """Send these in their order, if connected."""
 
     def say_last(self, topic: str, payload: bytes) -> None:
         """Publish a retained message and wait for the broker: else `stop` would overtake it."""
@@ -150,6 +167,11 @@ class PahoLink:
             return False
         info = self._client.publish(topic, payload, qos=qos, retain=retain)
         return info.rc == mqtt.MQTT_ERR_SUCCESS
+
+    def publish_all(self, messages: Sequence[Outgoing]) -> None:
+        """Send these in their order, if connected."""
+        for one in messages:
+            self.publish(one.topic, one.payload, qos=one.qos, retain=one.retain)
 
     def say_last(self, topic: str, payload: bytes) -> None:
         """Publish a retained message and wait for the broker: else `stop` would overtake it."""

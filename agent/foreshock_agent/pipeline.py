@@ -19,7 +19,7 @@ from foreshock_agent.damage import corruption_told
 from foreshock_agent.inbox import Inbox
 from foreshock_agent.intake import IntakeIdentity
 from foreshock_agent.judge import Judge
-from foreshock_agent.link import Delivery
+from foreshock_agent.link import Delivery, Outgoing
 from foreshock_agent.machines import Machines
 from foreshock_agent.reception import Reception
 from foreshock_agent.score_records import message_of, row_of
@@ -108,20 +108,11 @@ Item = Delivery | SessionBegan | LakeAcked | SwapModel | UseSettings | StoreTask
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message for the local broker, sent after the commit that it tells of."""
-
-    topic: str
-    payload: bytes
-    retain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Outside:
     """What the pipeline does to the world, after a commit."""
 
     ack: Callable[[Sequence[Delivery]], None]
-    publish: Callable[[Outgoing], None]
+    publish: Callable[[Sequence[Outgoing]], None]
     committed: Callable[[], None]
 
 
@@ -357,8 +348,7 @@ class Pipeline:
             self._machines.forget()
             self._outside.ack(self._unacked)
             self._unacked, self._dirty = [], self._store.refusal is not None
-        for outgoing in self._outgoing:
-            self._outside.publish(outgoing)
+        self._outside.publish(self._outgoing)
         self._outgoing, self._urgent = [], False
         self._last_commit_s = self._clock.monotonic_s()
         self._outside.committed()

@@ -18,7 +18,6 @@ from foreshock_agent.mender import Mender
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.outbox import Outbox
 from foreshock_agent.pipeline import (
-    Outgoing,
     Outside,
     Pipeline,
     SessionBegan,
@@ -92,7 +91,7 @@ class Service:
             sources=self._sources,
             scorer=self._scorer,
             clock=self._clock,
-            outside=Outside(self._local.ack, self._publish_local, self._committed),
+            outside=Outside(self._local.ack, self._local.publish_all, self._committed),
         )
         self._mender = Mender(settings.database, self._pipeline.post, self._store.beacon.sync)
         self._budget = DayBudget(
@@ -196,10 +195,6 @@ class Service:
             model=model.sha256 if model else None,
             health_port=self._health.port if online else None,
         ).to_bytes()
-
-    def _publish_local(self, outgoing: Outgoing) -> None:
-        qos = 1 if outgoing.retain else 0
-        self._local.publish(outgoing.topic, outgoing.payload, qos=qos, retain=outgoing.retain)
 
     # The cloud side ------------------------------------------------------------------------
 

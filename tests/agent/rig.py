@@ -18,9 +18,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from foreshock_agent.accounts import broken_laws
 from foreshock_agent.chunks import stored_readings
 from foreshock_agent.keeper import Keeper
-from foreshock_agent.link import Delivery
+from foreshock_agent.link import Delivery, Outgoing
 from foreshock_agent.outbox import pending_records
-from foreshock_agent.pipeline import Item, Outgoing, Outside, Pipeline
+from foreshock_agent.pipeline import Item, Outside, Pipeline
 from foreshock_agent.scoring import Scorer
 from foreshock_agent.settings import Settings, load
 from foreshock_agent.sources import Sources
@@ -211,7 +211,7 @@ class Bench:
             sources=Sources(self.settings.sources, self.settings.max_message_bytes),
             scorer=self.scorer,
             clock=self.clock,
-            outside=Outside(self.acked.extend, self.published.append, lambda: None),
+            outside=Outside(self.acked.extend, self.published.extend, lambda: None),
         )
         self.machines = self.pipeline._machines  # noqa: SLF001 - to look at and to trim
         self._packet_id = 0

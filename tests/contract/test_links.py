@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from foreshock.brokers import MosquittoBroker
-from foreshock_agent.link import Delivery, Link, PahoLink, Session, Will
+from foreshock_agent.link import Delivery, Link, Outgoing, PahoLink, Session, Will
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.settings import BrokerSettings
 from tests.contract.peer import WAIT_S, peer
@@ -133,6 +133,25 @@ def test_messages_come_whole_in_order_and_go_out(
     assert receiver.payloads == sent
     assert {one.topic for one in receiver.taken} == {topic}
     assert not link.errors
+
+
+def test_many_messages_go_out_together_and_the_retained_ones_are_kept(
+    client: Client, broker: Broker, at: Gateway
+) -> None:
+    receiver, late = Receiver(), Receiver()
+    root = f"{at.site}{client.__name__.lower()}/told"
+    name = f"{at.site}-{client.__name__}-all"
+    said = [Outgoing(f"{root}/{n}", b"%d" % n, retain=n % 2 == 0) for n in range(10)]
+    with linked(client, broker, receiver, f"{root}/#", durable=False, client_id=name) as link:
+        echoed(link, receiver, f"{root}/echo")
+        link.publish_all([])
+        link.publish_all(said)
+        until(lambda: len(receiver.taken) >= len(said), "all messages")
+        assert receiver.payloads == [one.payload for one in said]
+        filters = f"{root}/#"
+        with linked(client, broker, late, filters, durable=False, client_id=f"{name}-late"):
+            until(lambda: len(late.taken) >= len(said) / 2, "what was retained")
+    assert sorted(late.payloads) == [one.payload for one in said if one.retain]
 
 
 @pytest.mark.needs("mosquitto")

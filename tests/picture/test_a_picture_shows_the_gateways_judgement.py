@@ -16,8 +16,8 @@ from foreshock.picture.draw import ALARM, FAILED, draw, figure_of
 from foreshock.picture.frame import frame_of, moved
 from foreshock.picture.judged import JudgedLife, judged_life
 from foreshock_agent.keeper import Keeper
-from foreshock_agent.link import Delivery
-from foreshock_agent.pipeline import Outgoing, Outside, Pipeline
+from foreshock_agent.link import Delivery, Outgoing
+from foreshock_agent.pipeline import Outside, Pipeline
 from foreshock_agent.scoring import Scorer
 from foreshock_agent.settings import Settings, SourceSettings, WindowSettings
 from foreshock_agent.sources import Sources
@@ -103,7 +103,7 @@ def hear(folder: Path, model: Model) -> list[Outgoing]:
             sources=Sources(settings.sources, settings.max_message_bytes),
             scorer=Scorer(settings, model),
             clock=clock,
-            outside=Outside(lambda _: None, said.append, lambda: None),
+            outside=Outside(lambda _: None, said.extend, lambda: None),
         )
         for packet, sample in enumerate(samples(messages), 1):
             pipeline.step(

@@ -19,7 +19,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass, fields, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
@@ -104,7 +104,7 @@ class Batch:
             BatchError: empty, too large, or contradicting columns; nothing that `decode` refuses.
         """
         _check(self)
-        header = {name: getattr(self, name) for name in _header_names(type(self))}
+        header = {name: getattr(self, name) for name in _IN_HEADER[type(self)]}
         header["count"] = len(self)
         text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
         body = b"".join(
@@ -178,6 +178,12 @@ class Scores(Batch):
 _B = TypeVar("_B", bound=Batch)
 
 
+_IN_HEADER: Final[dict[type[Batch], list[str]]] = {
+    kind: [f.name for f in fields(kind) if f.name not in kind.columns]
+    for kind in (Readings, Scores)
+}
+
+
 def decode(payload: bytes | bytearray, expected: type[_B]) -> _B:
     """Check and unpack a batch; header fields of a newer writer are ignored.
 
@@ -191,7 +197,7 @@ def decode(payload: bytes | bytearray, expected: type[_B]) -> _B:
         size = sum(kind.itemsize for kind in expected.columns.values())
         if type(count) is not int or offset + count * size != len(body):
             raise BatchError(f"{expected.__name__} batch does not hold its {count!r} records")
-        values = {name: header[name] for name in _header_names(expected) if name in header}
+        values = {name: header[name] for name in _IN_HEADER[expected] if name in header}
         for name, kind in expected.columns.items():
             values[name] = _unpack(body, offset, count, kind)
             offset += count * kind.itemsize
@@ -200,12 +206,6 @@ def decode(payload: bytes | bytearray, expected: type[_B]) -> _B:
         raise BatchError(f"{expected.__name__} batch is not readable: {error!r}") from None
     _check(batch)
     return batch
-
-
-@cache
-def _header_names(kind: type[Batch]) -> tuple[str, ...]:
-    """Return the fields that travel in the header."""
-    return tuple(f.name for f in fields(kind) if f.name not in kind.columns)
 
 
 def joined(batches: Sequence[_B]) -> _B:

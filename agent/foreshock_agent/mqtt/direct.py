@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent.link import LAST_WORD_S, Delivery, Session
+from foreshock_agent.link import LAST_WORD_S, Delivery, Outgoing, Session
 from foreshock_agent.mqtt import packets
 from foreshock_agent.mqtt.channel import CONNECT_TIMEOUT_S, Channel, ConnectionEndedError
 from foreshock_agent.mqtt.packets import Login, Packet, ProtocolError, Reader
@@ -90,6 +90,18 @@ class DirectLink:
         number = next(self._ids)
         channel.send(packets.publish(topic, payload, number, qos=qos, retain=retain))
         return True
+
+    def publish_all(self, messages: Sequence[Outgoing]) -> None:
+        """Send these in their order, if connected: in one go, which is cheaper for both ends."""
+        channel = self._channel
+        if channel is not None and messages:
+            packet, ids = packets.publish, self._ids
+            channel.send(
+                b"".join(
+                    packet(one.topic, one.payload, next(ids), qos=one.qos, retain=one.retain)
+                    for one in messages
+                )
+            )
 
     def say_last(self, topic: str, payload: bytes) -> None:
         """Publish a retained message and wait for the broker: else `stop` would overtake it."""
