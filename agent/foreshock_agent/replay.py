@@ -156,9 +156,10 @@ class Replay:
     def scores_without_a_window(self) -> int:
         """Return, after the run, how many stored scores belong to no window that was cut."""
         return self._stored.never_asked(
+            self.judged_by,
             lambda machine, end_ns: (
                 self._asked.about(machine, end_ns) and self._is_whole(machine, end_ns)
-            )
+            ),
         )
 
     def _due(self, chunk: Found) -> list[Due]:

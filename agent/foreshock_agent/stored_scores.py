@@ -77,10 +77,13 @@ class StoredScores:
         at = first + int(np.searchsorted(self._rows["time_ns"][first:last], end_ns))
         return at if at < last and self._rows["time_ns"][at] == end_ns else None
 
-    def never_asked(self, of: Callable[[str, int], bool]) -> int:
-        """Return how many scores `of` (machine, window end) were held against nothing."""
+    def never_asked(self, model: str, of: Callable[[str, int], bool]) -> int:
+        """Return how many scores by a model, `of` (machine, window end), nothing was held against.
+
+        Another model may have cut other windows.
+        """
         names = list(self._machines)
-        rest = self._rows[~self._asked]
+        rest = self._rows[~self._asked & (self._rows["model"] == self._models.get(model, -1))]
         pairs = zip(rest["machine"].tolist(), rest["time_ns"].tolist(), strict=True)
         return sum(of(names[machine], end_ns) for machine, end_ns in pairs)
 

@@ -75,14 +75,20 @@ def record_line(record: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in record.items() if value not in ("", None, [], {})}
     time_ns = rest.pop("time_ns", None)
     at = "-" if time_ns is None else rfc3339(time_ns)
-    told = " ".join(f"{name}={_short(value)}" for name, value in rest.items() if name != "v")
+    told = " ".join(f"{name}={_short(name, value)}" for name, value in rest.items() if name != "v")
     return f"{at:<27} {told}"
 
 
-def _short(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return f"({len(value)})" if isinstance(value, list | dict) else str(value)
+def _short(name: str, value: object) -> str:
+    match value:
+        case int() if name.endswith("_ns"):
+            return rfc3339(value)
+        case float():
+            return f"{value:g}"
+        case list() | dict():
+            return f"({len(value)})"
+        case _:
+            return str(value)
 
 
 def _opened(parcel: Parcel) -> Iterator[dict[str, Any]]:
@@ -93,36 +99,27 @@ def _opened(parcel: Parcel) -> Iterator[dict[str, Any]]:
             rows: Iterable[dict[str, Any]] = [
                 {"seq": body.first_seq, "last_seq": body.last_seq, "dropped": body.reason}
             ]
-        case Readings():
-            rows = _readings(body)
-        case Scores():
-            rows = _scores(body)
         case RecordBatch():
             rows = ({"seq": one.seq} | one.body for one in body.records)
+        case Readings() | Scores():
+            rows = _rows(body)
     return ({"epoch": parcel.epoch} | row for row in rows)
 
 
-def _readings(batch: Readings) -> Iterator[dict[str, Any]]:
-    columns = (batch.machine, batch.channel, batch.time_ns, batch.value)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    for seq, (machine, channel, time_ns, value) in enumerate(rows, start=batch.first_seq):
-        yield {
-            "seq": seq,
-            "time_ns": time_ns,
-            "machine": batch.machines[machine],
-            "channel": batch.channels[channel],
-            "value": value,
-        }
+def _rows(batch: Readings | Scores) -> Iterator[dict[str, Any]]:
+    """Yield the records of a batch, with names instead of indices, and None instead of NaN."""
+    columns = {name: _column(batch, name) for name in batch.columns}
+    for seq, values in enumerate(zip(*columns.values(), strict=True), start=batch.first_seq):
+        row = zip(columns, values, strict=True)
+        yield {"seq": seq} | {name: _told(value) for name, value in row}
 
 
-def _scores(batch: Scores) -> Iterator[dict[str, Any]]:
-    columns = (batch.machine, batch.model, batch.time_ns, batch.probability)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    for seq, (machine, model, time_ns, probability) in enumerate(rows, start=batch.first_seq):
-        yield {
-            "seq": seq,
-            "time_ns": time_ns,
-            "machine": batch.machines[machine],
-            "probability": None if isnan(probability) else probability,
-            "model": batch.models[model],
-        }
+def _column(batch: Readings | Scores, name: str) -> list[Any]:
+    values: list[Any] = getattr(batch, name).tolist()
+    table = batch.tables.get(name)
+    return values if table is None else [getattr(batch, table)[index] for index in values]
+
+
+def _told(value: object) -> object:
+    """Return what JSON can say of a value."""
+    return None if isinstance(value, float) and isnan(value) else value

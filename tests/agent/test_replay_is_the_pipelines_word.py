@@ -152,6 +152,16 @@ def test_without_a_model_the_limits_judge(tmp_path: Path) -> None:
     bench.close()
 
 
+def changed_copy(bench: Bench, copy: Path, change: Callable[[sqlite3.Connection], None]) -> Path:
+    there = str(config_of(bench).parent)
+    shutil.copytree(there, copy)
+    config = copy / "agent.toml"
+    config.write_text(config.read_text().replace(there, str(copy)))
+    with closing(sqlite3.connect(load(config).database)) as db, db:
+        change(db)
+    return config
+
+
 def change_a_margin(db: sqlite3.Connection) -> None:
     row = next(SCORES.read(db, "WHERE machine = 'pump-1' ORDER BY time_ns DESC"))
     db.execute("DELETE FROM scores WHERE rowid = ?", (row.rowid,))
@@ -159,13 +169,11 @@ def change_a_margin(db: sqlite3.Connection) -> None:
     SCORES.put(db, [(*row.values[:at], np.nextafter(row.values[at], 9.0), *row.values[at + 1 :])])
 
 
-def add_a_score(db: sqlite3.Connection) -> None:
+def add_a_score(db: sqlite3.Connection, model: str | None = None) -> None:
     row = next(SCORES.read(db, "WHERE machine = 'pump-1' ORDER BY time_ns DESC"))
-    seq, time_ns = (SCORES.columns.index(name) for name in ("seq", "time_ns"))
-    values = list(row.values)
-    values[seq] += 1000
-    values[time_ns] -= MINUTE_NS
-    SCORES.put(db, [tuple(values)])
+    one = dict(zip(SCORES.columns, row.values, strict=True))
+    one |= {"seq": one["seq"] + 1000, "time_ns": one["time_ns"] - MINUTE_NS}
+    SCORES.put(db, [tuple((one | {"model": model or one["model"]}).values())])
 
 
 @pytest.mark.parametrize(
@@ -178,16 +186,16 @@ def add_a_score(db: sqlite3.Connection) -> None:
 def test_one_other_bit_or_one_score_too_many_is_told(
     bench: Bench, tmp_path: Path, harm: Callable[[sqlite3.Connection], None], says: str
 ) -> None:
-    there, copy = str(config_of(bench).parent), tmp_path / "copy"
-    shutil.copytree(there, copy)
-    config = copy / "agent.toml"
-    config.write_text(config.read_text().replace(there, str(copy)))
-    with closing(sqlite3.connect(load(config).database)) as db, db:
-        harm(db)
+    config = changed_copy(bench, tmp_path / "copy", harm)
     done = run(config, "--check")
     assert done.exit_code == 1
     assert says in done.stderr
     assert run(config).exit_code == 0
+
+
+def test_windows_that_another_model_cut_are_no_fault(bench: Bench, tmp_path: Path) -> None:
+    config = changed_copy(bench, tmp_path / "copy", partial(add_a_score, model="f" * 64))
+    assert told(config, "--check")["checks"]["equal"] > 200
 
 
 def test_what_was_deleted_since_is_not_held_against_anything(
