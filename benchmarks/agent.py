@@ -10,10 +10,12 @@ In one more run each is killed in the middle and started again: what it lost the
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -52,6 +54,7 @@ class Effort:
     peers: tuple[str, ...]
 
 
+APPENDS, APPENDED_BYTES = 300, 4_096
 KILLED_MACHINES: Final = 4
 SLOW: Final = {"plain_durable": 5}
 """Peers that get a stream shorter by this factor, of one machine, when they are killed."""
@@ -176,6 +179,7 @@ def measure(bench: Bench) -> dict[str, object]:
     return {
         "durable_single_per_s": round(ours.per_s),
         "ratio_vs_plain_durable": ratios["plain_durable"]["median"],
+        "fsync_ms": round(fsync_ms(bench.folder), 3),
         "ratio_vs_plain_volatile": ratios["plain_volatile"]["median"],
         "cpu_us_per_reading": round(ours.cpu_us, 1),
         "batched_json_per_s": round(bulk[Form.JSON].per_s),
@@ -190,6 +194,21 @@ def measure(bench: Bench) -> dict[str, object]:
         "after_a_kill": lost,
         "left_out": sorted(set(PEERS) - set(peers)),
     }
+
+
+def fsync_ms(folder: Path) -> float:
+    """Return what the disk takes to make 4 KiB more of a file durable: what a plain commit pays.
+
+    All consumers' folders lie in this one.
+    """
+    took_ns: list[int] = []
+    with (folder / "appended").open("ab", buffering=0) as file:
+        for _ in range(APPENDS):
+            file.write(bytes(APPENDED_BYTES))
+            began_ns = time.perf_counter_ns()
+            os.fsync(file.fileno())
+            took_ns.append(time.perf_counter_ns() - began_ns)
+    return statistics.median(took_ns) / 1e6
 
 
 @cache
