@@ -20,7 +20,15 @@ DAMAGED = "damaged"
 _CORRUPTIONS: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG}
 
 
-class StoreDamagedError(ForeshockError):
+class BeginAnewError(ForeshockError):
+    """The agent's parts are to be stopped and made anew, in the same process."""
+
+
+class DiskIsBackError(BeginAnewError):
+    """The data folder, in whose place one in memory was used, can be written again."""
+
+
+class StoreDamagedError(BeginAnewError):
     """The database as a whole cannot be trusted any more; the next opening puts it aside."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing, contextmanager
 from functools import partial
@@ -42,8 +43,14 @@ def looking(database: Path) -> Iterator[sqlite3.Connection]:
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the database; WAL with `synchronous=FULL`, so that a commit survives a power cut."""
     if read_only:
+        # Without a log beside it SQLite would make one, which a read-only folder does not take.
+        alone = not path.with_name(path.name + "-wal").exists()
+        steady = "&immutable=1" if alone and not os.access(path.parent, os.W_OK) else ""
         found = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5, check_same_thread=False
+            f"{path.resolve().as_uri()}?mode=ro{steady}",
+            uri=True,
+            timeout=5,
+            check_same_thread=False,
         )
         found.text_factory = _text
         found.execute("PRAGMA query_only=1")

@@ -13,13 +13,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from foreshock_agent import disk
+from foreshock_agent.damage import DiskIsBackError
 from foreshock_agent.disk import Ballast
 from foreshock_agent.room import Bounds, Room, excess, has_room_for_bulk
+from foreshock_agent.stand_in import is_read_only
 from foreshock_agent.store import Store
 from foreshock_agent.worth import REACH_UPLOADS, STORAGE_FULL, Worth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from foreshock_agent.clock import Clock
     from foreshock_agent.settings import Settings
@@ -69,8 +72,11 @@ class Keeper:
         clock: Clock,
         *,
         free_bytes: Callable[[], int] | None = None,
+        instead_of: Path | None = None,
     ) -> None:
+        """Keep it; with `instead_of` it stands in for a database that is read-only."""
         self._store = store
+        self._instead_of = instead_of
         self._free_bytes = free_bytes or partial(disk.free_bytes, settings.data_dir)
         self._clock = clock
         self._reach = 0
@@ -104,7 +110,11 @@ class Keeper:
 
         It may when it is durable, and when it was given up, which the accounts tell. `held_bytes`
         is what the unacknowledged messages take.
+
+        Raises:
+            DiskIsBackError: nothing was done, see `give_way`.
         """
+        self.give_way()
         if self._commits():
             self._refused_s = None
             self.look()
@@ -137,6 +147,15 @@ class Keeper:
             return True
         return self._ballast.release() and self._store.retry()
 
+    def give_way(self) -> None:
+        """Let the service begin anew if the database that this one stands in for can be written.
+
+        Raises:
+            DiskIsBackError: it can.
+        """
+        if self._instead_of is not None and not is_read_only(self._instead_of):
+            raise DiskIsBackError(f"{self._instead_of} can be written again, and is")
+
     def look(self) -> None:
         """Measure the room, and decide what the next transaction may hold; between two of them."""
         now_s = self._clock.monotonic_s()
@@ -145,6 +164,7 @@ class Keeper:
         self._next_look_s = now_s + LOOK_EVERY_S
         self.room = self._drops.room(self._free_bytes())
         roomy = has_room_for_bulk(self.room, self._bounds) and now_s >= self._resume_s
+        roomy = roomy and self._instead_of is None
         if now_s >= self._resume_s + 2 * self._pause_s:
             self._pause_s = RESUME_S
         if not self._ballast.aboard and self.room.free > self._bounds.min_free:
@@ -182,6 +202,8 @@ class Keeper:
         if self._store.refusal is not None:
             held = "readings are not stored" if self._store.shedding else "nothing is acknowledged"
             return f"the disk refuses to write ({self._store.refusal}): {held}"
+        if self._instead_of is not None:
+            return f"{self._instead_of} is read-only: readings are scored, not stored"
         if self._store.shedding:
             return "the disk is full: readings are scored, not stored"
         return ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent.damage import StoreDamagedError, corruption_told
+from foreshock_agent.damage import DiskIsBackError, StoreDamagedError, corruption_told
 from foreshock_agent.opening import mark_damaged
 from foreshock_agent.service import Service
+from foreshock_agent.stand_in import Carried, writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from foreshock_agent.asks import Asks
     from foreshock_agent.notify import Supervisor
     from foreshock_agent.settings import Settings
+
+log = logging.getLogger(__name__)
 
 CALM_S: Final = 30.0
 """A database that is damaged again sooner than this ends the process: the disk is failing, and how
@@ -29,16 +33,20 @@ def run_agent(
     Raises:
         StoreDamagedError: twice within `CALM_S`.
     """
-    damaged_s = float("-inf")
+    damaged_s, carried = float("-inf"), Carried()
     while True:
-        settings = load()
-        try:
-            with corruption_told():
-                Service(settings, version, load).run(asks, supervisor)
-        except StoreDamagedError as damage:
-            mark_damaged(settings.database, str(damage))
-            before_s, damaged_s = damaged_s, time.monotonic()
-            if damaged_s - before_s < CALM_S:
-                raise
-        else:
-            return
+        with writable(load) as place:
+            database = place.load().database
+            try:
+                with corruption_told():
+                    Service(place, version, carried).run(asks, supervisor)
+            except DiskIsBackError as back:
+                log.warning("%s", back)
+                carried = Carried.of(database)
+            except StoreDamagedError as damage:
+                mark_damaged(database, str(damage))
+                before_s, damaged_s = damaged_s, time.monotonic()
+                if damaged_s - before_s < CALM_S:
+                    raise
+            else:
+                return

@@ -200,6 +200,7 @@ class Pipeline:
         if self._must_commit():
             self._commit()
         elif not self._dirty:
+            self._keeper.give_way()
             self._keeper.look()
         self.moved_s = self._clock.monotonic_s()
 

@@ -164,6 +164,24 @@ def begin(db: sqlite3.Connection, file: Path, entry: str) -> Known:
     )
 
 
+def remember(file: Path, db: sqlite3.Connection) -> None:
+    """Fill a fresh database with what windows and alarms go on from, and nothing that goes up.
+
+    The other one is only read; of one that cannot be read there is nothing.
+    """
+    old = _connected(file, TABLES)
+    if old is None:
+        return
+    with closing(old):
+        told = _told_by(old)
+        db.execute("BEGIN IMMEDIATE")
+        for epoch in told.epochs:
+            acked = {stream: mark - 1 for stream, mark in epoch.following.items()}
+            replace(epoch, salvage=None, acked=acked).save(db)
+        _copy_memory(old, db, told.last_n)
+        db.execute("COMMIT")
+
+
 def _told_by(old: sqlite3.Connection | None) -> Known:
     """Return what the intact rows of a database say, for want of a beacon."""
     nothing = Known(0, 0, 0, 0, {}, (), {}, {})

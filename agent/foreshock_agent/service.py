@@ -40,12 +40,14 @@ from foreshock_wire.model import Model
 from foreshock_wire.topics import Down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from foreshock_agent.asks import Asks
     from foreshock_agent.link import Delivery, Link
     from foreshock_agent.notify import Supervisor
     from foreshock_agent.settings import Settings
+    from foreshock_agent.stand_in import Carried, Place
     from foreshock_agent.update.proving import Watch
 
 log = logging.getLogger(__name__)
@@ -61,28 +63,31 @@ class ChangeTimeoutError(ForeshockError):
 class Service:
     """All parts of one gateway's agent, wired; `run` returns when it is asked to stop.
 
-    `load` reads the settings again when it is asked to reload.
+    Its settings come from `place`, also when it is asked to read them again; `carried` is what a
+    service before it in this process could not store.
     """
 
-    def __init__(self, settings: Settings, version: str, load: Callable[[], Settings]) -> None:
-        self._settings = settings
+    def __init__(self, place: Place, version: str, carried: Carried) -> None:
+        self._settings = settings = place.load()
         self._version = version
         self._clock = SystemClock(boot_id(os.environ.get("CREDENTIALS_DIRECTORY")))
-        self._reloader = Reloader(settings, load=load, use=self._use, now_ns=self._clock.now_ns)
-        self._store = open_store(settings, self._clock.now_ns())
+        now_ns = self._clock.now_ns
+        self._reloader = Reloader(settings, load=place.load, use=self._use, now_ns=now_ns)
+        self._store = open_store(settings, now_ns())
         try:
-            self._compose(settings)
+            carried.into(self._store)
+            self._compose(settings, place.instead_of)
         except BaseException:
             self._store.close()
             raise
 
-    def _compose(self, settings: Settings) -> None:
+    def _compose(self, settings: Settings, instead_of: Path | None) -> None:
         self._models = ModelStore(settings.models)
         self._scorer = Scorer(settings, self._current_model())
         self._sources = Sources(settings.sources, settings.max_message_bytes)
         self._health = Health(settings.health, self._vitals())
         self._local = self._local_link()
-        self._keeper = Keeper(self._store, settings, self._clock)
+        self._keeper = Keeper(self._store, settings, self._clock, instead_of=instead_of)
         self._followed = Followed(settings.followed)
         self._pipeline = Pipeline(
             settings=settings,

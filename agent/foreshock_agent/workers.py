@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from foreshock_agent.asks import Ask
-from foreshock_agent.damage import StoreDamagedError
+from foreshock_agent.damage import BeginAnewError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def _guarded(work: Callable[[], None], asks: Asks, failures: list[BaseException]
     try:
         work()
     except BaseException as error:
-        if not isinstance(error, StoreDamagedError):
+        if not isinstance(error, BeginAnewError):
             log.exception("a worker failed: the process ends, and its next start recovers")
         first = not failures
         failures.append(error)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 STORAGE_FULL: Final = "storage_full"
-TOO_OLD: Final = "too_old"
-"""The reasons of tombstones."""
+"""The reason of tombstones."""
 
 REACH_UPLOADS: Final = 100
 """How many uploads' worth of a stream may be on its way before the acknowledgements are durable."""

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 from tests.faults.damage import recover
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import FrameType
 
 TOUCHING: Final = frozenset(
     {
@@ -60,12 +60,7 @@ class Dying:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for pipe in self._pipes:
             pipe.close()
         self._child.wait(20)
