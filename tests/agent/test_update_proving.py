@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -321,6 +322,18 @@ def test_a_child_that_hangs_holds_nobody_up(tmp_path: Path, candidate: bytes) ->
         assert shadow.dropped >= 8 * WAITING
         os.kill(shadow.pid, signal.SIGCONT)
         wait_for(lambda: len(taken) > WAITING, "what waited")
+
+
+def test_what_waited_for_a_child_that_is_ended_is_no_fault_of_its_model(
+    tmp_path: Path, candidate: bytes
+) -> None:
+    """The end of a phase on a busy gateway: else a good model is said to have given no score."""
+    score = a_score(Model.load(candidate))
+    with shadowed(tmp_path, candidate) as (shadow, taken):
+        for _ in range(WAITING):
+            shadow.offer([score], 1.0)
+    assert [one for *_, one in taken if math.isnan(one.margin)] == []
+    assert shadow.dropped + len(taken) == WAITING
 
 
 def test_a_child_that_dies_is_a_failure_with_a_name(tmp_path: Path, candidate: bytes) -> None:

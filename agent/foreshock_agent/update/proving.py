@@ -209,6 +209,8 @@ class Proving:
 
     def _phase(self, phase: DeviceState, beside: Path, left: Callable[[], bool]) -> bool:
         shadow = Shadow(beside, self._limits.memory_bytes, lambda taken: self._take(phase, taken))
+        # Blocks that the phase before left over were decided by the other model.
+        self._blocks = queue.SimpleQueue()
         self._room.watch(_Tap(shadow, self._duel))
         try:
             while self.phase is phase:

@@ -110,8 +110,10 @@ class Shadow:
         try:
             said = self._ask(np.stack([one.due.window.values for one in scores]))
         except (OSError, ValueError):
+            # `failure` tells of its end; that it says nothing afterwards is no fault of its model.
             self.failure = self.failure or self._ended()
-            said = [Said(math.nan, math.nan)] * len(scores)
+            self.dropped += len(scores)
+            return
         finally:
             watchdog.cancel()
         self._told([(one, latency_us, other) for one, other in zip(scores, said, strict=True)])
