@@ -18,10 +18,10 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 from benchmarks.agent_ear import Ear, Heard
 from benchmarks.agent_stream import CHANNELS, LENGTH, STRIDE, Form
-from foreshock_agent.chunks import stored_readings
-from foreshock_agent.database import connect
-from foreshock_agent.outbox import pending_records
+from foreshock_agent.store.chunks import stored_readings
+from foreshock_agent.store.database import connect
 from foreshock_agent.update.store import ModelStore
+from foreshock_agent.uplink.outbox import pending_records
 from foreshock_wire import topics
 from foreshock_wire.messages import Status
 from foreshock_wire.topics import Gateway, Stream

@@ -28,7 +28,7 @@ from benchmarks.agent_feed import Feeder, Pace
 from benchmarks.agent_run import Flow
 from benchmarks.agent_stream import CHANNELS, Form, model, window_to_come, write_frames
 from foreshock.brokers import MosquittoBroker
-from foreshock_agent.quarantine import Quarantine
+from foreshock_agent.damage.quarantine import Quarantine
 from foreshock_wire import topics
 from foreshock_wire.messages import Score
 from foreshock_wire.topics import Stream

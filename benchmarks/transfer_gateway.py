@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from foreshock_agent.link import PahoLink, Session
+from foreshock_agent.mqtt.link import PahoLink, Session
 from foreshock_agent.settings import BrokerSettings
 from foreshock_agent.update.store import ModelStore
 from foreshock_agent.update.trust import Trust

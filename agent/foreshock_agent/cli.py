@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foreshock_agent.desk.outbox_cli import outbox
+from foreshock_agent.desk.rejected_cli import rejected
+from foreshock_agent.desk.replay_cli import replay
 from foreshock_agent.options import CONFIG
-from foreshock_agent.outbox_cli import outbox
-from foreshock_agent.rejected_cli import rejected
-from foreshock_agent.replay_cli import replay
 from foreshock_wire.options import JSON
 from foreshock_wire.times import rfc3339
 
@@ -75,9 +75,9 @@ def run(config: Path, log_level: str) -> None:
 @click.option("--all", "every", is_flag=True, help="Every machine, not only those to look at.")
 def status(config: Path, *, every: bool, as_json: bool) -> None:
     """Show the accounts, what waits to go up, and the machines that somebody should look at."""
+    from foreshock_agent.desk.status import read_status  # noqa: PLC0415 - heavy
+    from foreshock_agent.desk.status_text import status_lines  # noqa: PLC0415 - one use
     from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
-    from foreshock_agent.status import read_status  # noqa: PLC0415 - heavy
-    from foreshock_agent.status_text import status_lines  # noqa: PLC0415 - one use
 
     report = read_status(load(config))
     if as_json:
@@ -126,9 +126,9 @@ def verify(config: Path, *, as_json: bool) -> None:
 
     It works beside a running agent. Exit codes: 0 all is whole, 1 something is not.
     """
+    from foreshock_agent.damage.verify import rows_of  # noqa: PLC0415 - heavy
+    from foreshock_agent.damage.verify import verify as verified  # noqa: PLC0415 - heavy
     from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
-    from foreshock_agent.verify import rows_of  # noqa: PLC0415 - heavy
-    from foreshock_agent.verify import verify as verified  # noqa: PLC0415 - heavy
 
     database = load(config).database
     length = rows_of(database) if database.exists() else 0

@@ -6,8 +6,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent.damage import DiskIsBackError, StoreDamagedError, corruption_told
-from foreshock_agent.opening import mark_damaged
+from foreshock_agent.damage.errors import DiskIsBackError, StoreDamagedError, corruption_told
+from foreshock_agent.damage.opening import mark_damaged
 from foreshock_agent.service import Service
 from foreshock_agent.stand_in import Carried, writable
 

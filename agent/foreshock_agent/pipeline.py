@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.clock import ClockWatch
-from foreshock_agent.damage import corruption_told
-from foreshock_agent.inbox import Inbox
-from foreshock_agent.intake import IntakeIdentity
-from foreshock_agent.judge import Judge
-from foreshock_agent.link import Delivery, Outgoing
-from foreshock_agent.machines import Machines
-from foreshock_agent.reception import Reception
-from foreshock_agent.score_records import message_of, row_of
-from foreshock_agent.scoring import SECOND_NS
+from foreshock_agent.damage.errors import corruption_told
+from foreshock_agent.intake.identity import IntakeIdentity
+from foreshock_agent.intake.inbox import Inbox
+from foreshock_agent.intake.reception import Reception
+from foreshock_agent.judging.judge import Judge
+from foreshock_agent.judging.machines import Machines
+from foreshock_agent.judging.score_records import message_of, row_of
+from foreshock_agent.judging.scoring import SECOND_NS
+from foreshock_agent.mqtt.link import Delivery, Outgoing
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import AlarmCommand
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from foreshock_agent.clock import Clock
-    from foreshock_agent.keeper import Keeper
-    from foreshock_agent.scoring import Due, Score, Scorer
+    from foreshock_agent.judging.scoring import Due, Score, Scorer
     from foreshock_agent.settings import Settings
     from foreshock_agent.sources import Sources
-    from foreshock_agent.store import Store
+    from foreshock_agent.store.keeper import Keeper
+    from foreshock_agent.store.store import Store
     from foreshock_agent.update.proving import Watch
     from foreshock_wire.messages import Alarm
     from foreshock_wire.model import Model

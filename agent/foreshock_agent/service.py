@@ -8,15 +8,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.asks import Ask
-from foreshock_agent.budget import DayBudget
 from foreshock_agent.clock import SystemClock, boot_id
-from foreshock_agent.followed import Followed
+from foreshock_agent.damage.mender import Mender
 from foreshock_agent.health import Health, Vitals
-from foreshock_agent.keeper import Keeper, open_store
-from foreshock_agent.link import PahoLink, Session, Will
-from foreshock_agent.mender import Mender
+from foreshock_agent.judging.scoring import Scorer, model_policy
 from foreshock_agent.mqtt.direct import DirectLink
-from foreshock_agent.outbox import Outbox
+from foreshock_agent.mqtt.followed import Followed
+from foreshock_agent.mqtt.link import PahoLink, Session, Will
 from foreshock_agent.pipeline import (
     Outside,
     Pipeline,
@@ -25,13 +23,15 @@ from foreshock_agent.pipeline import (
     UseSettings,
 )
 from foreshock_agent.reloader import Reloader
-from foreshock_agent.scoring import Scorer, model_policy
 from foreshock_agent.sources import Sources
+from foreshock_agent.store.keeper import Keeper, open_store
 from foreshock_agent.update.store import ModelStore
 from foreshock_agent.update.trial import Limits
 from foreshock_agent.update.trust import Trust
 from foreshock_agent.update.updater import Updater
-from foreshock_agent.uplink import Uplink
+from foreshock_agent.uplink.budget import DayBudget
+from foreshock_agent.uplink.outbox import Outbox
+from foreshock_agent.uplink.uplink import Uplink
 from foreshock_agent.workers import worker
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foreshock_agent.asks import Asks
-    from foreshock_agent.link import Delivery, Link
+    from foreshock_agent.mqtt.link import Delivery, Link
     from foreshock_agent.notify import Supervisor
     from foreshock_agent.settings import Settings
     from foreshock_agent.stand_in import Carried, Place

@@ -17,16 +17,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent import rescue, schema
-from foreshock_agent.database import connect
-from foreshock_agent.seals import ACCOUNTS, ALARM_HEADS, RECORDS
+from foreshock_agent.damage import rescue
+from foreshock_agent.store import schema
+from foreshock_agent.store.database import connect
+from foreshock_agent.store.seals import ACCOUNTS, ALARM_HEADS, RECORDS
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from foreshock_agent.settings import Settings
-    from foreshock_agent.store import Store
+    from foreshock_agent.store.store import Store
 
 log = logging.getLogger(__name__)
 

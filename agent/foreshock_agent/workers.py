@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from foreshock_agent.asks import Ask
-from foreshock_agent.damage import BeginAnewError
+from foreshock_agent.damage.errors import BeginAnewError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

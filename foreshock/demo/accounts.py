@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from foreshock.demo import ledger
 from foreshock.demo.latency import latencies_ms, percentiles
-from foreshock_agent.accounts import broken_laws, total
+from foreshock_agent.desk.status import read_status
 from foreshock_agent.settings import load
-from foreshock_agent.status import read_status
+from foreshock_agent.store.accounts import broken_laws, total
 
 if TYPE_CHECKING:
     from foreshock.demo.stage import Place

@@ -106,7 +106,7 @@ def _messages(log: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
 
 def stored_readings(databases: Iterable[Path]) -> set[Identity]:
     """Read the gateways' SQLite files."""
-    from foreshock_agent import chunks  # noqa: PLC0415 - only the summary needs it
+    from foreshock_agent.store import chunks  # noqa: PLC0415 - only the summary needs it
 
     found: set[Identity] = set()
     for database in databases:

@@ -12,11 +12,11 @@ from foreshock.demo.accounts import Model
 from foreshock.demo.crew import DemoError
 from foreshock.demo.stage import MODEL, Stage
 from foreshock.demo.watch import Watcher
-from foreshock_agent.accounts import total
-from foreshock_agent.alarm_text import describe
-from foreshock_agent.outbox import Outbox
+from foreshock_agent.desk.alarm_text import describe
+from foreshock_agent.desk.status import read_status
 from foreshock_agent.settings import load
-from foreshock_agent.status import read_status
+from foreshock_agent.store.accounts import total
+from foreshock_agent.uplink.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable

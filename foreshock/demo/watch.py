@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from foreshock_agent.link import Delivery, Link, PahoLink, Session
+from foreshock_agent.mqtt.link import Delivery, Link, PahoLink, Session
 from foreshock_agent.settings import BrokerSettings
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from foreshock_agent.advice import alarm_of
-from foreshock_agent.scoring import Due, Score
+from foreshock_agent.judging.advice import alarm_of
+from foreshock_agent.judging.scoring import Due, Score
 from foreshock_plant.machine import simulate
 from foreshock_plant.parameters import CHANNELS
 from foreshock_plant.physics import levels, to_units

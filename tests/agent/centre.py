@@ -11,7 +11,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from foreshock_agent.scoring import model_policy
+from foreshock_agent.judging.scoring import model_policy
 from foreshock_agent.settings import AlarmSettings
 from foreshock_agent.update.fetch import Pacing
 from foreshock_agent.update.store import ModelStore

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from foreshock_agent.damage import UnreadableError
-from foreshock_agent.mender import condemn
-from foreshock_agent.outbox import Outbox
+from foreshock_agent.damage.errors import UnreadableError
+from foreshock_agent.damage.mender import condemn
 from foreshock_agent.pipeline import LakeAcked, StoreTask
+from foreshock_agent.uplink.outbox import Outbox
 from foreshock_trainer.inbox import Inbox, StreamKey
 from foreshock_trainer.uploads import decode_upload
 from foreshock_wire import topics
@@ -21,7 +21,7 @@ from tests.agent.rig import AT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from foreshock_agent.outbox import Parcel
+    from foreshock_agent.uplink.outbox import Parcel
     from foreshock_wire.batch import Readings, Scores
     from tests.agent.rig import Bench
 

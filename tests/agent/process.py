@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 import psutil
 
-from foreshock_agent.outbox import pending_records
 from foreshock_agent.settings import load
 from foreshock_agent.update.store import ModelStore
+from foreshock_agent.uplink.outbox import pending_records
 from tests.agent.rig import Ledger
 
 if TYPE_CHECKING:

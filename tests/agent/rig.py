@@ -15,16 +15,16 @@ import numpy as np
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from foreshock_agent.accounts import broken_laws
-from foreshock_agent.chunks import stored_readings
-from foreshock_agent.keeper import Keeper
-from foreshock_agent.link import Delivery, Outgoing
-from foreshock_agent.outbox import pending_records
+from foreshock_agent.judging.scoring import Scorer
+from foreshock_agent.mqtt.link import Delivery, Outgoing
 from foreshock_agent.pipeline import Item, Outside, Pipeline
-from foreshock_agent.scoring import Scorer
 from foreshock_agent.settings import Settings, load
 from foreshock_agent.sources import Sources
-from foreshock_agent.store import Store
+from foreshock_agent.store.accounts import broken_laws
+from foreshock_agent.store.chunks import stored_readings
+from foreshock_agent.store.keeper import Keeper
+from foreshock_agent.store.store import Store
+from foreshock_agent.uplink.outbox import pending_records
 from foreshock_wire import topics
 from foreshock_wire.messages import Status
 from foreshock_wire.topics import Gateway, Stream

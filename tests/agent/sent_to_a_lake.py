@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from foreshock_agent.outbox import Outbox
 from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.uplink.outbox import Outbox
 from foreshock_trainer.audit import audit
 from foreshock_trainer.ingest import Ingest, Message
 from foreshock_trainer.tables import GAPS

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from foreshock_agent.disk import Ballast, free_bytes
-from foreshock_agent.journal import is_refusal
 from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.store.disk import Ballast, free_bytes
+from foreshock_agent.store.journal import is_refusal
 from foreshock_trainer.lake import Lake
 from foreshock_wire.topics import Stream
 from tests.agent.rig import Bench, Ledger, healthy, sample
@@ -157,7 +157,7 @@ def test_a_trim_that_the_disk_refuses_ends_nothing(
     def refuse(*_: object) -> None:
         raise full
 
-    monkeypatch.setattr("foreshock_agent.chunks.keep_only", refuse)
+    monkeypatch.setattr("foreshock_agent.store.chunks.keep_only", refuse)
     assert not bench.machines.trim(0)
     assert bench.store.refusal is full
     monkeypatch.undo()

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshock_agent import worth
-from foreshock_agent.chunks import stored_readings
-from foreshock_agent.room import Bounds, Room, excess, has_room_for_bulk
-from foreshock_agent.worth import Cursor, Span, Worth
+from foreshock_agent.store import worth
+from foreshock_agent.store.chunks import stored_readings
+from foreshock_agent.store.room import Bounds, Room, excess, has_room_for_bulk
+from foreshock_agent.store.worth import Cursor, Span, Worth
 from foreshock_trainer.lake import Lake
 from foreshock_wire.topics import Stream
 from tests.agent.rig import BEGIN_NS, Bench, Ledger, healthy, sample

@@ -6,7 +6,7 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
-from foreshock_agent.link import Delivery
+from foreshock_agent.mqtt.link import Delivery
 from foreshock_wire import topics
 from foreshock_wire.messages import AlarmAction, AlarmCommand
 from tests.agent.rig import AT, Bench, sample

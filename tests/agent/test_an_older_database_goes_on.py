@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
-from foreshock_agent.database import connect
-from foreshock_agent.outbox import Outbox
-from foreshock_agent.schema import MIGRATIONS
+from foreshock_agent.store.database import connect
+from foreshock_agent.store.schema import MIGRATIONS
+from foreshock_agent.uplink.outbox import Outbox
 from foreshock_wire.batch import Readings, decode
 from foreshock_wire.model import Model
 from foreshock_wire.topics import Stream

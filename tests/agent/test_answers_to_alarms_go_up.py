@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foreshock_agent.link import Delivery
-from foreshock_agent.outbox import Outbox
+from foreshock_agent.mqtt.link import Delivery
+from foreshock_agent.uplink.outbox import Outbox
 from foreshock_wire import topics
 from foreshock_wire.messages import (
     Alarm,

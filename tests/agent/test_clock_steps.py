@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from foreshock_agent.clock import ClockWatch, boot_id
-from foreshock_agent.database import connect
+from foreshock_agent.store.database import connect
 from foreshock_wire import topics
 from foreshock_wire.messages import ClockKind, ClockNoted
 from foreshock_wire.topics import Stream

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshock_agent import machines
-from foreshock_agent.recent import Recent, first_of_each
+from foreshock_agent.intake.recent import Recent, first_of_each
+from foreshock_agent.judging import machines
 from tests.agent.rig import BEGIN_NS, MINUTE_NS, Bench, healthy, sample
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foreshock_agent.damage import StoreDamagedError
-from foreshock_agent.outbox import Outbox
+from foreshock_agent.damage.errors import StoreDamagedError
+from foreshock_agent.damage.quarantine import Quarantine
 from foreshock_agent.pipeline import LakeAcked
-from foreshock_agent.quarantine import Quarantine
+from foreshock_agent.uplink.outbox import Outbox
 from foreshock_trainer.inbox import StreamKey
 from foreshock_wire.topics import Stream
 from tests.agent.far_side import FarSide

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foreshock_agent.scoring import Due
+from foreshock_agent.judging.scoring import Due
 from foreshock_rules.windows import Window
 from foreshock_wire.model import Model
 from foreshock_wire.updates import Report

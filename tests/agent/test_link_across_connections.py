@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pytest
 
-from foreshock_agent.link import Delivery, Link, PahoLink, Session
 from foreshock_agent.mqtt.direct import DirectLink
+from foreshock_agent.mqtt.link import Delivery, Link, PahoLink, Session
 from foreshock_agent.settings import BrokerSettings
 from tests.agent.rig import DEADLINE_S, wait_for
 from tests.faults.cable import Frames

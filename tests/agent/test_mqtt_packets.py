@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshock_agent.link import Delivery, Will
 from foreshock_agent.mqtt import packets
+from foreshock_agent.mqtt.link import Delivery, Will
 from foreshock_agent.mqtt.packets import Login, Packet, ProtocolError, Reader
 
 MAX_PAYLOAD = 300

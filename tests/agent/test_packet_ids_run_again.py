@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foreshock_agent.link import Delivery
+from foreshock_agent.mqtt.link import Delivery
 from foreshock_agent.pipeline import SessionBegan
 from tests.agent.rig import Bench
 

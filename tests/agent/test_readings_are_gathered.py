@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from foreshock_agent.intake.reception import ENOUGH
 from foreshock_agent.pipeline import SwapModel
-from foreshock_agent.reception import ENOUGH
 from foreshock_wire.model import Model
 from tests.agent.rig import Bench, healthy, sample
 

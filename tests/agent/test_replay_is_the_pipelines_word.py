@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from foreshock_agent.cli import cli
 from foreshock_agent.pipeline import LakeAcked
-from foreshock_agent.seals import SCORES
 from foreshock_agent.settings import load
+from foreshock_agent.store.seals import SCORES
 from foreshock_agent.update.store import ModelStore
 from foreshock_wire import topics
 from foreshock_wire.messages import Alarm

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from foreshock_agent import tracks
-from foreshock_agent.columns import Columns
+from foreshock_agent.intake.columns import Columns
+from foreshock_agent.judging import tracks
 from foreshock_agent.settings import SourceSettings
 from foreshock_agent.sources import ADAPTERS, Sources
 from foreshock_agent.sources.base import RejectedMessageError

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from foreshock_agent.status_text import status_lines
+from foreshock_agent.desk.status_text import status_lines
 
 HOUR_NS = 3_600_000_000_000
 NOW_NS = 1_700_000_000_000_000_000

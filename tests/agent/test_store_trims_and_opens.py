@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foreshock_agent import chunks
-from foreshock_agent.opening import StoreError
-from foreshock_agent.outbox import Outbox
+from foreshock_agent.damage.opening import StoreError
+from foreshock_agent.damage.quarantine import Quarantine
 from foreshock_agent.pipeline import LakeAcked
-from foreshock_agent.quarantine import Quarantine
-from foreshock_agent.schema import MIGRATIONS, StoreTooNewError
-from foreshock_agent.store import Store
+from foreshock_agent.store import chunks
+from foreshock_agent.store.schema import MIGRATIONS, StoreTooNewError
+from foreshock_agent.store.store import Store
+from foreshock_agent.uplink.outbox import Outbox
 from foreshock_wire.batch import Scores, decode
 from foreshock_wire.topics import Stream
 from tests.agent.rig import BEGIN_NS, MINUTE_NS, Bench, Ledger, healthy, sample
@@ -212,7 +212,7 @@ def test_a_migration_that_breaks_off_leaves_the_version_before(
 
 def test_a_new_database_loads_no_pandas(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from foreshock_agent.store import Store; "
+        "import sys, pathlib; from foreshock_agent.store.store import Store; "
         f"Store(pathlib.Path({str(tmp_path / 'agent.db')!r}), 1).close(); "
         "print('sqlite_utils' in sys.modules, 'pandas' in sys.modules)"
     )

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from foreshock_agent.scoring import Due, Score
+from foreshock_agent.judging.scoring import Due, Score
 from foreshock_agent.update.proving import STARTS, Diary
 from foreshock_agent.update.shadow import WAITING, Shadow
 from foreshock_agent.update.trial import Limits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foreshock_agent.scoring import model_policy
+from foreshock_agent.judging.scoring import model_policy
 from foreshock_agent.update.rehearsal import Rehearsed, rehearse
 from foreshock_agent.update.trial import Limits
 from foreshock_rules.alarms import AlarmPolicy

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foreshock_agent.budget import DayBudget
-from foreshock_agent.outbox import Outbox
 from foreshock_agent.pipeline import LakeAcked, StoreTask
 from foreshock_agent.settings import UplinkSettings
-from foreshock_agent.uplink import PATIENCE, Uplink
+from foreshock_agent.uplink.budget import DayBudget
+from foreshock_agent.uplink.outbox import Outbox
+from foreshock_agent.uplink.uplink import PATIENCE, Uplink
 from foreshock_trainer.inbox import Inbox, StreamKey, Upload
 from foreshock_wire import topics
 from foreshock_wire.batch import Readings, Scores, decode

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshock_agent.budget import (
+from foreshock_agent.settings import SettingsError, UplinkSettings, load
+from foreshock_agent.uplink.budget import (
     RESERVE,
     STEPS_A_DAY,
     DayBudget,
@@ -19,10 +20,9 @@ from foreshock_agent.budget import (
     local_moment,
     read_spent,
 )
-from foreshock_agent.outbox import Outbox
-from foreshock_agent.pace import Pace, longest_wait_s
-from foreshock_agent.settings import SettingsError, UplinkSettings, load
-from foreshock_agent.uplink import Uplink
+from foreshock_agent.uplink.outbox import Outbox
+from foreshock_agent.uplink.pace import Pace, longest_wait_s
+from foreshock_agent.uplink.uplink import Uplink
 from foreshock_wire import topics
 from foreshock_wire.messages import UpAck
 from foreshock_wire.topics import Stream

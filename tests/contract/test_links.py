@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from foreshock.brokers import MosquittoBroker
-from foreshock_agent.link import Delivery, Link, Outgoing, PahoLink, Session, Will
 from foreshock_agent.mqtt.direct import DirectLink
+from foreshock_agent.mqtt.link import Delivery, Link, Outgoing, PahoLink, Session, Will
 from foreshock_agent.settings import BrokerSettings
 from tests.contract.peer import WAIT_S, peer
 from tests.secured import USER, secured_broker

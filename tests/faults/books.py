@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from foreshock_agent.accounts import broken_laws
-from foreshock_agent.chunks import find
-from foreshock_agent.database import connect
-from foreshock_agent.outbox import pending_records
+from foreshock_agent.store.accounts import broken_laws
+from foreshock_agent.store.chunks import find
+from foreshock_agent.store.database import connect
+from foreshock_agent.uplink.outbox import pending_records
 from foreshock_wire.topics import Stream
 from tests.agent.rig import identities
 

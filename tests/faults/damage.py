@@ -15,15 +15,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent.accounts import broken_laws
-from foreshock_agent.damage import StoreDamagedError, corruption_told
-from foreshock_agent.database import connect
-from foreshock_agent.mender import Mender
-from foreshock_agent.opening import mark_damaged
-from foreshock_agent.outbox import pending_records
+from foreshock_agent.damage.errors import StoreDamagedError, corruption_told
+from foreshock_agent.damage.mender import Mender
+from foreshock_agent.damage.opening import mark_damaged
+from foreshock_agent.damage.quarantine import Quarantine
+from foreshock_agent.damage.rescue import DAMAGES
 from foreshock_agent.pipeline import LakeAcked
-from foreshock_agent.quarantine import Quarantine
-from foreshock_agent.rescue import DAMAGES
+from foreshock_agent.store.accounts import broken_laws
+from foreshock_agent.store.database import connect
+from foreshock_agent.uplink.outbox import pending_records
 from foreshock_wire.topics import Stream
 from tests.agent.far_side import FarSide
 from tests.agent.rig import Bench, sample
@@ -92,7 +92,7 @@ def _minute(bench: Bench, slot: int) -> None:
 
 
 def _deliver_some(bench: Bench, lake: FarSide) -> None:
-    from foreshock_agent.outbox import Outbox  # noqa: PLC0415 - one use
+    from foreshock_agent.uplink.outbox import Outbox  # noqa: PLC0415 - one use
 
     with closing(Outbox(bench.settings.database)) as outbox:
         for stream in Stream:

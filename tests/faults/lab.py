@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from foreshock.brokers import MosquittoBroker
-from foreshock_agent.link import Delivery
+from foreshock_agent.mqtt.link import Delivery
 from foreshock_trainer.lake import Lake
 from foreshock_wire import topics
 from foreshock_wire.model import Model

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from foreshock.brokers import make_broker
-from foreshock_agent.quarantine import Quarantine
+from foreshock_agent.damage.quarantine import Quarantine
 from foreshock_wire import topics
 from tests.agent.process import Agent
 from tests.agent.rig import AT, Client, healthy, online, wait_for, write_settings

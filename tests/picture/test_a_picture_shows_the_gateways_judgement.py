@@ -15,13 +15,13 @@ from foreshock.cli import cli
 from foreshock.picture.draw import ALARM, FAILED, draw, figure_of
 from foreshock.picture.frame import frame_of, moved
 from foreshock.picture.judged import JudgedLife, judged_life
-from foreshock_agent.keeper import Keeper
-from foreshock_agent.link import Delivery, Outgoing
+from foreshock_agent.judging.scoring import Scorer
+from foreshock_agent.mqtt.link import Delivery, Outgoing
 from foreshock_agent.pipeline import Outside, Pipeline
-from foreshock_agent.scoring import Scorer
 from foreshock_agent.settings import Settings, SourceSettings, WindowSettings
 from foreshock_agent.sources import Sources
-from foreshock_agent.store import Store
+from foreshock_agent.store.keeper import Keeper
+from foreshock_agent.store.store import Store
 from foreshock_converter.assemble import assemble
 from foreshock_converter.sample import train
 from foreshock_plant.machine import simulate

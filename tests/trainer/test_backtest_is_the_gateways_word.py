@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from foreshock_agent.outbox import Outbox
 from foreshock_agent.settings import AlarmSettings
+from foreshock_agent.uplink.outbox import Outbox
 from foreshock_converter.sample import CHANNELS, tiny_model
 from foreshock_trainer.backtest import BacktestError, Question, backtest
 from foreshock_trainer.cli import cli
@@ -32,7 +32,7 @@ from tests.agent.rig import AT, BEGIN_NS, MINUTE_NS, Bench, uneven
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from foreshock_agent.outbox import Parcel
+    from foreshock_agent.uplink.outbox import Parcel
 
 EDGE = EdgeSettings(off_delay_s=600)
 IDS = [f"pump-{i}" for i in range(1, 40)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foreshock_agent.link import Delivery
+from foreshock_agent.mqtt.link import Delivery
 from foreshock_rules.windows import WindowSpec
 from foreshock_trainer.clocks import Clocks
 from foreshock_trainer.examples import examples_of, tracks

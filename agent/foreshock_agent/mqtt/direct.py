@@ -13,17 +13,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent.link import LAST_WORD_S, Delivery, Outgoing, Session
 from foreshock_agent.mqtt import packets
 from foreshock_agent.mqtt.channel import CONNECT_TIMEOUT_S, Channel, ConnectionEndedError
+from foreshock_agent.mqtt.link import LAST_WORD_S, Delivery, Outgoing, Session
 from foreshock_agent.mqtt.packets import Login, Packet, ProtocolError, Reader
-from foreshock_agent.subscriptions import Subscriptions
+from foreshock_agent.mqtt.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from foreshock_agent.mqtt.subscriptions import Asked
     from foreshock_agent.settings import BrokerSettings
-    from foreshock_agent.subscriptions import Asked
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ STOP_TIMEOUT_S: Final = 5.0
 
 
 class DirectLink:
-    """A connection to one broker; `foreshock_agent.link.Link` says what it promises."""
+    """A connection to one broker; `foreshock_agent.mqtt.link.Link` says what it promises."""
 
     def __init__(
         self, broker: BrokerSettings, session: Session, *, max_payload: int = 1 << 20

@@ -9,13 +9,13 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from foreshock_agent.link import Delivery
+from foreshock_agent.mqtt.link import Delivery
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from foreshock_agent.link import Will
+    from foreshock_agent.mqtt.link import Will
 
 CONNACK: Final = 2
 PUBLISH: Final = 3

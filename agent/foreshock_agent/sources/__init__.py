@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from foreshock_agent.columns import OK, REASONS, Columns
+from foreshock_agent.intake.columns import OK, REASONS, Columns
+from foreshock_agent.judging.tracks import Tracks
 from foreshock_agent.sources import foreshock_batch, json_batch, json_object, json_path, number
 from foreshock_agent.sources.base import RejectedMessageError, TopicMatch
-from foreshock_agent.tracks import Tracks
 from foreshock_rules.readings import Reading, Rejected
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from foreshock_wire.errors import ForeshockError, InvalidIdError
 from foreshock_wire.ids import check_id
 
 if TYPE_CHECKING:
+    from foreshock_agent.judging.tracks import MachineTracks, Tracks
     from foreshock_agent.settings import SourceSettings
-    from foreshock_agent.tracks import MachineTracks, Tracks
 
 UNIT_NS: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 

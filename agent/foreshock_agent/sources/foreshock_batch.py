@@ -17,7 +17,7 @@ from foreshock_wire.batch import decode as unpack
 from foreshock_wire.errors import BatchError
 
 if TYPE_CHECKING:
-    from foreshock_agent.columns import Columns
+    from foreshock_agent.intake.columns import Columns
     from foreshock_agent.sources.base import TopicMatch
 
 

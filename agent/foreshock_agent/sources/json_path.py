@@ -11,7 +11,7 @@ from foreshock_agent.sources.base import RejectedMessageError, load_json, number
 from foreshock_rules.readings import Rejected
 
 if TYPE_CHECKING:
-    from foreshock_agent.columns import Columns
+    from foreshock_agent.intake.columns import Columns
     from foreshock_agent.sources.base import TopicMatch
 
 _NOTHING: Final = object()

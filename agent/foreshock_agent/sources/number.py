@@ -8,7 +8,7 @@ from foreshock_agent.sources.base import RejectedMessageError
 from foreshock_rules.readings import Rejected
 
 if TYPE_CHECKING:
-    from foreshock_agent.columns import Columns
+    from foreshock_agent.intake.columns import Columns
     from foreshock_agent.sources.base import TopicMatch
 
 

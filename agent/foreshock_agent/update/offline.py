@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foreshock_agent.clock import SystemClock
-from foreshock_agent.disk import give_back
+from foreshock_agent.store.disk import give_back
 from foreshock_agent.update.errors import UntrustedError
 from foreshock_agent.update.folder import FolderSource
 from foreshock_agent.update.installer import Host, Installer

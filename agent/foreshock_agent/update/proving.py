@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from foreshock_agent.scoring import RULE, SECOND_NS
+from foreshock_agent.judging.scoring import RULE, SECOND_NS
 from foreshock_agent.update.duel import Duel, Said
 from foreshock_agent.update.errors import SwapError, TrialError
 from foreshock_agent.update.rehearsal import rehearse
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from foreshock_agent.scoring import Score
+    from foreshock_agent.judging.scoring import Score
     from foreshock_agent.update.duel import Block
     from foreshock_agent.update.shadow import Taken
     from foreshock_agent.update.trial import Limits

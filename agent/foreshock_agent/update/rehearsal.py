@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from foreshock_agent.chunks import find
+from foreshock_agent.store.chunks import find
 from foreshock_agent.update.errors import TrialError
 from foreshock_agent.update.trial import limit_memory, run_child
 from foreshock_rules import playback

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from foreshock_agent.scoring import Score
+    from foreshock_agent.judging.scoring import Score
 
 WAITING: Final = 16
 """Batches that may wait; a model that cannot keep up is judged on what it could take."""

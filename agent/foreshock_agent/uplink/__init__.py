@@ -1,0 +1,4 @@
+"""Store and forward: what is committed goes up, within its budget, until the lake has it.
+
+Open `uplink` first; `outbox` reads what waits, `budget` and `pace` bound it.
+"""
