@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from foreshock_agent.damage.errors import DiskIsBackError, StoreDamagedError, corruption_told
 from foreshock_agent.damage.opening import mark_damaged
 from foreshock_agent.service import Service
-from foreshock_agent.stand_in import Carried, writable
+from foreshock_agent.store.stand_in import Carried, writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

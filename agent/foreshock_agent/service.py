@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from foreshock_agent.mqtt.link import Delivery, Link
     from foreshock_agent.notify import Supervisor
     from foreshock_agent.settings import Settings
-    from foreshock_agent.stand_in import Carried, Place
+    from foreshock_agent.store.stand_in import Carried, Place
     from foreshock_agent.update.proving import Watch
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foreshock_agent.stand_in import is_read_only
 from foreshock_agent.store.database import connect
+from foreshock_agent.store.stand_in import is_read_only
 from foreshock_wire import topics
 from tests.agent.process import Agent
 from tests.agent.rig import (

@@ -13,10 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.damage.errors import DiskIsBackError
-from foreshock_agent.stand_in import is_read_only
 from foreshock_agent.store import disk
 from foreshock_agent.store.disk import Ballast
 from foreshock_agent.store.room import Bounds, Room, excess, has_room_for_bulk
+from foreshock_agent.store.stand_in import is_read_only
 from foreshock_agent.store.store import Store
 from foreshock_agent.store.worth import REACH_UPLOADS, STORAGE_FULL, Worth
 
