@@ -321,7 +321,9 @@ class Pipeline:
         for machine, alarm in self._judge.alarms.items():
             topic = topics.alarm(self._settings.at, machine)
             self._outgoing.append(Outgoing(topic, alarm.to_bytes(), retain=True))
-        self._urgent = True
+        self._commit()
+        # What the broker kept for us has waited long enough: the first of it is told at once.
+        self._last_commit_s = float("-inf")
 
     def _must_commit(self) -> bool:
         waited_s = self._clock.monotonic_s() - self._last_commit_s

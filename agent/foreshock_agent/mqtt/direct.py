@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEAST_GATHER_S: Final = 0.002
-MOST_GATHER_S: Final = 0.012
-WORTH_READING: Final = 6
+MOST_GATHER_S: Final = 0.020
+WORTH_READING: Final = 8
 """Reads are so far apart that about as many messages share the cost of one, and of all that follows
 it in the agent, within these bounds; after a silence there is no wait."""
 
