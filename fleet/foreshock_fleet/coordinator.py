@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +27,7 @@ from foreshock_fleet.signed import SignedRepository
 from foreshock_fleet.state import COORDINATOR, now_ns
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError, MessageError
-from foreshock_wire.files import locked
+from foreshock_wire.files import hold
 from foreshock_wire.trials import LiveHealth
 from foreshock_wire.updates import BlockRequest, FileRequest, Report
 
@@ -319,14 +319,14 @@ def only_server(directory: Path) -> Iterator[None]:
     Raises:
         StateError: another process holds it.
     """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(directory / "serve.lock", wait=False))
-        except BlockingIOError:
-            raise StateError(
-                f"another `foreshock fleet serve` runs on {directory}: two would give every "
-                "gateway two directives"
-            ) from None
+    try:
+        lock = hold(directory / "serve.lock", wait=False)
+    except BlockingIOError:
+        raise StateError(
+            f"another `foreshock fleet serve` runs on {directory}: two would give every "
+            "gateway two directives"
+        ) from None
+    with lock:
         yield
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 import optuna
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from foreshock_wire.errors import ForeshockError
+from foreshock_wire.files import hold
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 ASKED: Final = "asked"
@@ -24,36 +26,31 @@ class TuneError(ForeshockError):
     """A tuning that cannot go on."""
 
 
-def hold(path: Path) -> IO[bytes]:
-    """Keep other tunings away from a file of studies, until the returned lock is closed.
-
-    A killed tuning lets go by dying.
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other tunings away from a file of studies.
 
     Raises:
         TuneError: another one runs on it, or its folder cannot be written.
     """
-    # Not the file itself: closing a descriptor of it would drop SQLite's own locks.
     beside = path.with_name(f"{path.name}.lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = beside.open("wb")
-    except OSError as error:
-        raise TuneError(f"{beside}: {error.strerror}; give another --study") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
+        lock = hold(beside, wait=False)
+    except BlockingIOError:
         raise TuneError(
             f"another tuning runs on {path}: wait for its end, or give this one its own --study"
         ) from None
-    return lock
+    except OSError as error:
+        raise TuneError(f"{beside}: {error.strerror}; give another --study") from None
+    with lock:
+        yield
 
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
     """Studies by name; `asked` is their question in words: a file of another one is refused.
 
-    Only who holds the file (`hold`) may open a study of it.
+    Only who holds the file (`held`) may open a study of it.
     """
 
     path: Path

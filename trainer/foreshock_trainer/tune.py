@@ -29,7 +29,7 @@ from foreshock_trainer.fit import fault_head, margin_of, threshold
 from foreshock_trainer.gathered import feature_graph, gather
 from foreshock_trainer.selection import best, ranked
 from foreshock_trainer.splits import folds_of, refuse_overlap
-from foreshock_trainer.study_file import StudyFile, TuneError, hold
+from foreshock_trainer.study_file import StudyFile, TuneError, held
 from foreshock_trainer.tuned import Tuned
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def tune(
         ForeshockError: the lake cannot train that many models, or the study file belongs to
             another question, or to a tuning that is running.
     """
-    with xgb.config_context(nthread=1), hold(how.study):
+    with xgb.config_context(nthread=1), held(how.study):
         gathered = gather(learn, progress)
         file = StudyFile(how.study, _asked(learn, how, gathered))
         search = Search(gathered, learn.training, how, file, say)
@@ -249,7 +249,7 @@ def _asked(learn: LearnSettings, how: TuneSettings, gathered: Gathered) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Worth:
-    """Rows bool[N] of one outer fold; margins above the threshold, tuned and untuned, float32."""
+    """Rows bool[N] of one outer fold; margins above the thresheld, tuned and untuned, float32."""
 
     rows: Bool
     tuned: Float32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,14 +41,28 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-@contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive lock on a file.
+def hold(path: Path, *, wait: bool = True) -> IO[bytes]:
+    """Return an exclusive lock on a file, made if need be; it is held until it is closed.
+
+    A process that is killed lets go by dying. The file must be of no other use: closing a
+    descriptor of a database would drop SQLite's own locks (sqlite.org/howtocorrupt, 2.2).
 
     Raises:
         BlockingIOError: another process holds it and `wait` is false.
+        OSError: the file cannot be opened.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    lock = path.open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait for the lock, and hold it inside; raises as `hold` does."""
+    with hold(path):
         yield

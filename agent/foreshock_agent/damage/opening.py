@@ -10,7 +10,6 @@ start does the same again: a mark on the disk stands until it is done.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import sqlite3
@@ -25,7 +24,7 @@ from foreshock_agent.store import schema
 from foreshock_agent.store.database import connect
 from foreshock_agent.store.seals import ACCOUNTS, CURSORS, EPOCHS, STATE
 from foreshock_wire.errors import ForeshockError
-from foreshock_wire.files import sync, write_durably
+from foreshock_wire.files import hold, sync, write_durably
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -79,20 +78,15 @@ def _opened(path: Path, lock: IO[bytes]) -> Opened:
 
 
 def _lock(path: Path) -> IO[bytes]:
-    """Hold the data folder for this process; a killed one lets go by dying."""
+    """Hold the data folder for this process."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("wb")
-    except OSError as error:
-        raise StoreError(f"data folder {path.parent}: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
+        return hold(path, wait=False)
+    except BlockingIOError:
         raise StoreError(
             f"another agent runs on {path.parent}: stop it, or give this one its own data_dir"
         ) from None
-    return lock
+    except OSError as error:
+        raise StoreError(f"data folder {path.parent}: {error.strerror}") from None
 
 
 # Whether it can be believed -----------------------------------------------------------------

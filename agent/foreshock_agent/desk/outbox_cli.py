@@ -44,8 +44,8 @@ def outbox(
     config: Path, streams: tuple[str, ...], limit: int, *, records: bool, as_json: bool
 ) -> None:
     """Show what waits to go up: by stream the records, their bytes and the oldest. Reads only."""
+    from foreshock_agent.desk.waiting import next_records, waiting  # noqa: PLC0415 - heavy
     from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
-    from foreshock_agent.store.waiting import next_records, waiting  # noqa: PLC0415 - heavy
 
     database = load(config).database
     asked = [Stream(stream) for stream in streams] or [*Stream]
@@ -61,7 +61,7 @@ def outbox(
 
 
 def _tell(stream: str, one: dict[str, Any]) -> None:
-    from foreshock_agent.store.waiting import record_line  # noqa: PLC0415 - heavy
+    from foreshock_agent.desk.waiting import record_line  # noqa: PLC0415 - heavy
 
     oldest = "-" if one["oldest_ns"] is None else rfc3339(one["oldest_ns"])
     click.echo(f"{stream:<10} {one['records']:>12,} records {one['bytes']:>14,} bytes  {oldest}")

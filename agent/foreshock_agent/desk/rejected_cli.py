@@ -14,7 +14,7 @@ from foreshock_wire.options import JSON
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from foreshock_agent.intake.second_look import Looked, SecondLook
+    from foreshock_agent.desk.second_look import Looked, SecondLook
 
 MEANS: Final = {
     "readable": "can be read now",
@@ -47,7 +47,7 @@ def rejected(config: Path, *, yes: bool, as_json: bool) -> None:
     Without --yes it only tells what would come of it, beside a running agent.
     """
     from foreshock_agent.clock import SystemClock  # noqa: PLC0415 - heavy
-    from foreshock_agent.intake.second_look import look, take  # noqa: PLC0415 - heavy
+    from foreshock_agent.desk.second_look import look, take  # noqa: PLC0415 - heavy
     from foreshock_agent.settings import load  # noqa: PLC0415 - heavy
 
     settings = load(config)
@@ -63,7 +63,7 @@ def rejected(config: Path, *, yes: bool, as_json: bool) -> None:
 
 
 def _report(found: SecondLook) -> dict[str, Any]:
-    from foreshock_agent.intake.second_look import Verdict  # noqa: PLC0415 - heavy
+    from foreshock_agent.desk.second_look import Verdict  # noqa: PLC0415 - heavy
 
     verdicts = Counter(one.verdict for one in found.letters)
     return {

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 
+from foreshock_agent.desk.stored_scores import Check, StoredScores
 from foreshock_agent.judging.judge import Judge
 from foreshock_agent.judging.scoring import RULE, Scorer, due_of
-from foreshock_agent.judging.stored_scores import Check, StoredScores
 from foreshock_agent.judging.tracks import Tracks
 from foreshock_agent.store.chunks import find, first_whole, rows_of
 from foreshock_agent.store.database import looking

@@ -7,8 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from foreshock_agent.desk.alarm_text import describe
+from foreshock_agent.desk.stored_scores import Check
 from foreshock_agent.judging.score_records import message_of
-from foreshock_agent.judging.stored_scores import Check
 from foreshock_wire.messages import AlarmState
 from foreshock_wire.times import rfc3339
 

@@ -35,6 +35,7 @@ from foreshock_agent.store.seals import (
     SCORES,
     SNAPSHOT,
 )
+from foreshock_agent.store.trimming import Trimming
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -44,16 +45,13 @@ if TYPE_CHECKING:
     from foreshock_agent.damage.errors import UnreadableError
     from foreshock_agent.damage.opening import Opened
     from foreshock_agent.judging.tracks import Tracks
-    from foreshock_agent.store.chunks import Bool, ChunkDamagedError, Found, Rows
+    from foreshock_agent.store.chunks import Bool, Rows
     from foreshock_agent.store.records import ScoreRow
     from foreshock_agent.store.seals import Sealed, Values
     from foreshock_agent.store.worth import Span
     from foreshock_wire.batch import Readings
 
 log = logging.getLogger(__name__)
-
-TRIM_CHUNKS: Final = 200
-"""Most chunks that one trim looks into, so that scoring never waits for long."""
 
 PERIODS: Final = 5_000
 """Newest alarms around which a full store keeps readings longer than others."""
@@ -91,7 +89,9 @@ class Store(Journaled):
     def _begin(self, path: Path, found: Opened, now_ns: int) -> None:
         self.accounts = Accounts(dict(row.values for row in ACCOUNTS.read(self._db)))
         self._quarantine = Quarantine.of(path)
-        self._kept_n = 0
+        self._trimming = Trimming(
+            self._db, lambda fault: self._put_aside("chunks", fault.n, fault.values)
+        )
         self._known_n = found.known.last_n if found.known else 0
         self._version = schema.version(self._db), schema.fingerprint(self._db)
         self.begin()
@@ -339,43 +339,9 @@ class Store(Journaled):
         """
         if self.refusal is None:
             with self.noting_refusals():
-                return self._trim(newest_ns, needed)
+                self.begin()
+                return self._trimming.trim(newest_ns, self.snapshot().n, needed)
         return False
-
-    def _trim(self, newest_ns: int, needed: Callable[[Readings], Bool]) -> bool:
-        self.begin()
-        pending_n = chunks.first_pending(self._db)
-        upto_n = self.snapshot().n if pending_n is None else min(self.snapshot().n, pending_n - 1)
-        old = self._chunks(
-            "kept = 0 AND settled_ns < ? AND n <= ? ORDER BY n LIMIT ?",
-            (newest_ns, upto_n, TRIM_CHUNKS),
-        )
-        for chunk in old:
-            chunks.keep_only(self._db, chunk, needed(chunk.readings))
-        self._trim_kept(needed)
-        return len(old) == TRIM_CHUNKS
-
-    def _trim_kept(self, needed: Callable[[Readings], Bool]) -> None:
-        """Look through a part of the kept chunks, from where the last call ended."""
-        limit = TRIM_CHUNKS // 4
-        some = self._chunks("kept = 1 AND n > ? ORDER BY n LIMIT ?", (self._kept_n, limit))
-        self._kept_n = some[-1].n if len(some) == limit else 0
-        for chunk in some:
-            still = needed(chunk.readings)
-            if not still.all():
-                chunks.keep_only(self._db, chunk, still)
-
-    def _chunks(self, where: str, values: tuple[int, ...]) -> list[Found]:
-        """Return delivered chunks; a damaged one goes to the quarantine, and nothing is missed.
-
-        Should it not have been delivered after all, then its stream has a hole now, which whoever
-        reads the stream comes upon (`condemn`).
-        """
-        damaged: list[ChunkDamagedError] = []
-        found = list(chunks.find(self._db, where, values, damaged.append))
-        for fault in damaged:
-            self._put_aside("chunks", fault.n, fault.values)
-        return found
 
     def history(
         self, *, after_n: int = 0, upto_n: int | None = None, newest_ns: int = 0

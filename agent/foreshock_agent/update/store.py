@@ -6,7 +6,6 @@ leaves the state before the change or after it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from foreshock_agent.update.errors import StoreError
-from foreshock_wire.files import sync, write_durably
+from foreshock_wire.files import hold, sync, write_durably
 from foreshock_wire.updates import DeviceState
 
 if TYPE_CHECKING:
@@ -74,14 +73,14 @@ class ModelStore:
         Raises:
             StoreError: another one is, for example the agent itself.
         """
-        with (self.directory / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StoreError(
-                    f"another process uses {self.directory}: stop the agent first, for example "
-                    "with `systemctl stop foreshock-agent`"
-                ) from None
+        try:
+            lock = hold(self.directory / "lock", wait=False)
+        except BlockingIOError:
+            raise StoreError(
+                f"another process uses {self.directory}: stop the agent first, for example "
+                "with `systemctl stop foreshock-agent`"
+            ) from None
+        with lock:
             yield
 
     @property
