@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from foreshock_agent.store.database import connect
-from foreshock_agent.store.stand_in import is_read_only
+from foreshock_agent.store.stand_in import is_read_only, writable
 from foreshock_wire import topics
-from tests.agent.process import Agent
+from tests.agent.disks import gateway_on, mounted, raise_alarm, remount
 from tests.agent.rig import (
     AT,
     Client,
@@ -20,9 +20,7 @@ from tests.agent.rig import (
     health_port,
     healthy,
     online,
-    sample,
     wait_for,
-    write_settings,
 )
 
 if TYPE_CHECKING:
@@ -41,37 +39,19 @@ pytestmark = pytest.mark.needs("mosquitto", "mount-rights")
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """Yield a file system of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=90m", "none", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def remount(disk: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "90m") as folder:
+        yield folder
 
 
 def publish(client: Client, slots: range) -> None:
     client.publish_all(("plant/pump-1/sample", healthy(1, slot)) for slot in slots)
 
 
-def raise_alarm(client: Client) -> str:
-    """Publish what raises an alarm; return its message when the plant has it."""
-    hot = [sample(slot, temperature=95.0, pressure=1.0) for slot in range(12)]
-    client.publish_all(("plant/pump-7/sample", payload) for payload in hot)
-    topic = topics.alarm(AT, "pump-7")
-    wait_for(lambda: topic in client.latest, "the alarm")
-    return client.latest[topic].decode()
-
-
 @pytest.mark.parametrize("killed", [True, False], ids=["after a kill", "after a stop"])
 def test_it_scores_alarms_and_tells_and_takes_the_disk_up_again(
     tmp_path: Path, disk: Path, local: Broker, *, killed: bool
 ) -> None:
-    (tmp_path / "gate").mkdir()
-    (tmp_path / "gate" / "data").symlink_to(disk)
-    agent = Agent(write_settings(tmp_path / "gate", local_port=local.port, extra=EXTRA))
+    agent = gateway_on(disk, tmp_path, local.port, extra=EXTRA)
     filters = (topics.status(AT), topics.any_alarm(AT), topics.any_score(AT))
     with agent, Client(local.port, *filters) as client:
         wait_for(lambda: online(client), "the agent's birth")
@@ -89,7 +69,7 @@ def test_it_scores_alarms_and_tells_and_takes_the_disk_up_again(
         publish(client, MEANWHILE)
         score = topics.score(AT, "pump-1")
         wait_for(lambda: score in client.latest, "a score of windows that were begun on the disk")
-        alarm = raise_alarm(client)
+        alarm = raise_alarm(client, "pump-7")
         metric = 'outcome="rejected",reason="disk_full",unit="readings"} 30.0'
         wait_for(lambda: metric in get(port, "/metrics")[1], "the rejected readings in /metrics")
         pid = agent.pid
@@ -110,24 +90,35 @@ def test_it_scores_alarms_and_tells_and_takes_the_disk_up_again(
     assert json.loads(body)["machine"] == "pump-7"
 
 
-def test_another_users_database_is_not_stood_in_for(
-    disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    database = disk / "agent.db"
+def test_another_users_database_is_not_stood_in_for(disk: Path) -> None:
+    database, another = disk / "agent.db", disk / "another.db"
     database.touch()
+    another.touch()
+    os.chown(another, os.geteuid() + 1, -1)
     assert not is_read_only(database)
     remount(disk, "ro")
     assert is_read_only(database)
-    monkeypatch.setattr("os.geteuid", lambda: database.stat().st_uid + 1)
-    assert not is_read_only(database)
+    assert not is_read_only(another)
     assert not is_read_only(disk / "gone.db")
 
 
-def test_a_first_start_on_one_says_so_and_ends(tmp_path: Path, disk: Path) -> None:
-    (tmp_path / "gate").mkdir()
-    (tmp_path / "gate" / "data").symlink_to(disk)
+def test_what_was_sent_meanwhile_counts_for_the_days_budget(tmp_path: Path, disk: Path) -> None:
+    settings = gateway_on(disk, tmp_path).settings
+    settings.database.touch()
+    settings.uplink_spent.write_text("before")
     remount(disk, "ro")
-    agent = Agent(write_settings(tmp_path / "gate"))
+    with writable(lambda: settings) as place:
+        spent = place.load().uplink_spent
+        assert spent != settings.uplink_spent
+        assert spent.read_text() == "before"
+        spent.write_text("after")
+        remount(disk, "rw")
+    assert settings.uplink_spent.read_text() == "after"
+
+
+def test_a_first_start_on_one_says_so_and_ends(tmp_path: Path, disk: Path) -> None:
+    remount(disk, "ro")
+    agent = gateway_on(disk, tmp_path)
     agent.start()
     wait_for(lambda: not agent.running, "the end")
     assert "Read-only file system" in agent.log

@@ -14,6 +14,7 @@ import pytest
 from foreshock_trainer.lake import Lake
 from foreshock_wire import topics
 from foreshock_wire.topics import Stream
+from tests.agent.disks import gateway_on, mounted, raise_alarm
 from tests.agent.process import Agent
 from tests.agent.rig import (
     AT,
@@ -22,7 +23,6 @@ from tests.agent.rig import (
     health_port,
     healthy,
     online,
-    sample,
     wait_for,
     write_settings,
 )
@@ -48,11 +48,8 @@ high = 90
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Yield a file system of 6 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "6m") as disk:
+        yield disk
 
 
 @pytest.fixture
@@ -67,14 +64,6 @@ def centre(tmp_path: Path, local: Broker) -> Iterator[Path]:
     yield lake
     worker.terminate()
     assert worker.wait(30) == 0
-
-
-def gateway(folder: Path, disk: Path, port: int, cloud_port: int | None = None) -> Agent:
-    """Return an agent that has its data, and nothing else, on that disk."""
-    (folder / "gate").mkdir()
-    (folder / "gate" / "data").symlink_to(disk)
-    config = write_settings(folder / "gate", local_port=port, cloud_port=cloud_port, extra=EXTRA)
-    return Agent(config)
 
 
 def fill(disk: Path) -> Path:
@@ -100,14 +89,6 @@ def publish(client: Client, slots: range, machine: int = 1) -> int:
     return len(slots)
 
 
-def raise_alarm(client: Client, machine: str) -> None:
-    """Publish what raises an alarm, and wait until the plant has heard of it."""
-    hot = [sample(slot, temperature=95.0, pressure=1.0) for slot in range(12)]
-    client.publish_all((f"plant/{machine}/sample", payload) for payload in hot)
-    topic = topics.alarm(AT, machine)
-    wait_for(lambda: topic in client.latest, f"the alarm of {machine}")
-
-
 def told(agent: Agent) -> int:
     """How many messages are stored, or rejected for want of a disk."""
     accounts = agent.ledger.accounts
@@ -118,7 +99,7 @@ def told(agent: Agent) -> int:
 def test_a_full_disk_stops_neither_scores_nor_alarms_and_the_lake_adds_up(
     tmp_path: Path, small_disk: Path, local: Broker, centre: Path
 ) -> None:
-    agent = gateway(tmp_path, small_disk, local.port, cloud_port=local.port)
+    agent = gateway_on(small_disk, tmp_path, local.port, cloud_port=local.port, extra=EXTRA)
     with agent, Client(local.port, topics.status(AT), topics.any_alarm(AT)) as client:
         port = health_port(client)
         sent = publish(client, range(100))
@@ -152,7 +133,7 @@ def test_a_full_disk_stops_neither_scores_nor_alarms_and_the_lake_adds_up(
 def test_an_agent_starts_on_a_full_disk_by_giving_up_its_ballast(
     tmp_path: Path, small_disk: Path, local: Broker
 ) -> None:
-    agent = gateway(tmp_path, small_disk, local.port)
+    agent = gateway_on(small_disk, tmp_path, local.port, extra=EXTRA)
     with agent, Client(local.port, topics.status(AT), topics.any_alarm(AT)) as client:
         wait_for(lambda: online(client), "the agent's birth")
         publish(client, range(100))

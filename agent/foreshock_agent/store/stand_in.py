@@ -21,6 +21,7 @@ from foreshock_agent.damage import rescue
 from foreshock_agent.store import schema
 from foreshock_agent.store.database import connect
 from foreshock_agent.store.seals import ACCOUNTS, ALARM_HEADS, RECORDS
+from foreshock_wire.files import write_durably
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -105,6 +106,15 @@ def writable(load: Callable[[], Settings]) -> Iterator[Place]:
             schema.migrate(db)
             rescue.remember(settings.database, db)
         yield Place(lambda: load().model_copy(update=moved), settings.database)
+        if not is_read_only(settings.database):
+            _bring_back(settings, there)
+
+
+def _bring_back(settings: Settings, folder: Path) -> None:
+    """Keep what was spent of the day's budget, if the disk takes it."""
+    spent = folder / settings.uplink_spent.name
+    with suppress(OSError):
+        write_durably(settings.uplink_spent, spent.read_bytes())
 
 
 def _lay_out(data: Path, folder: Path) -> None:
