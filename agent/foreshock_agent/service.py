@@ -24,6 +24,7 @@ from foreshock_agent.pipeline import (
 )
 from foreshock_agent.reloader import Reloader
 from foreshock_agent.sources import Sources
+from foreshock_agent.store.accounts import lost
 from foreshock_agent.store.keeper import Keeper, open_store
 from foreshock_agent.update.store import ModelStore
 from foreshock_agent.update.trial import Limits
@@ -82,6 +83,7 @@ class Service:
             raise
 
     def _compose(self, settings: Settings, instead_of: Path | None) -> None:
+        self._lost = lost(self._store.accounts.snapshot())
         self._models = ModelStore(settings.models)
         self._scorer = Scorer(settings, self._current_model())
         self._sources = Sources(settings.sources, settings.max_message_bytes)
@@ -199,6 +201,7 @@ class Service:
             version=self._version,
             model=model.sha256 if model else None,
             health_port=self._health.port if online else None,
+            lost=self._lost,
         ).to_bytes()
 
     # The cloud side ------------------------------------------------------------------------
@@ -281,6 +284,9 @@ class Service:
             self._cloud.publish(topic, payload)
 
     def _committed(self) -> None:
+        if (now := lost(self._store.accounts.snapshot())) != self._lost:
+            self._lost = now
+            self._say_status(online=True)
         if self._uplink is not None:
             self._uplink.wake()
 

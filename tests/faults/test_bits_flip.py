@@ -11,7 +11,9 @@ import pytest
 
 from foreshock.brokers import make_broker
 from foreshock_agent.damage.quarantine import Quarantine
+from foreshock_agent.store.accounts import DAMAGES
 from foreshock_wire import topics
+from foreshock_wire.messages import Status
 from tests.agent.process import Agent
 from tests.agent.rig import AT, Client, healthy, online, wait_for, write_settings
 from tests.faults.damage import Tally, Trial, fill
@@ -77,6 +79,7 @@ def test_an_agent_whose_database_is_overwritten_begins_anew_by_itself(
             assert agent.stop() == 0
             assert agent.ledger.broken == []
             assert [entry.what for entry in quarantine.entries()] == ["a database"]
+            assert Status.from_bytes(client.latest[topics.status(AT)]).lost[DAMAGES] == 1
 
 
 def publish(client: Client, begin: int, end: int) -> None:

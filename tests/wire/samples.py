@@ -183,6 +183,14 @@ MESSAGES: dict[str, Message] = {
     "status_death": Status(
         site="north", gateway="gw-1", online=False, epoch="018cc251f400", version="0.1.0"
     ),
+    "status_lost": Status(
+        site="north",
+        gateway="gw-1",
+        online=True,
+        epoch="018cc251f400",
+        version="0.1.0",
+        lost={"readings.dropped.damaged": 12, "store.damaged": 1},
+    ),
     "trial_terms": TERMS,
     "up_ack": UpAck(epoch="018cc251f400", stream="readings", seq=250),
     "up_nack": UpAck(epoch="018cc251f400", stream="alarms", seq=0, expected=1),

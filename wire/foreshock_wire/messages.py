@@ -225,7 +225,12 @@ class Score(Message):
 
 
 class Status(Message):
-    """The agent's birth, said again after a model swap, or (`online` false) its death."""
+    """The agent's birth, said again when what it says changes, or (`online` false) its death.
+
+    `lost` counts, over all starts, what damage, a full disk and the store's bounds have cost, by
+    account (`readings.dropped.damaged`). The will that the broker says for an agent which died
+    knows what was lost when the agent started.
+    """
 
     site: Site
     gateway: Id
@@ -234,6 +239,7 @@ class Status(Message):
     version: str
     model: Sha256 | None = None
     health_port: int | None = Field(default=None, ge=1, le=65535)
+    lost: dict[str, Count] = Field(default_factory=dict)
 
 
 class UpRecord(Message):

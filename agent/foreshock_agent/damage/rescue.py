@@ -17,6 +17,7 @@ from foreshock_agent.damage.beacon import Known
 from foreshock_agent.damage.errors import DAMAGED, SQLITE_ERRORS, is_corruption
 from foreshock_agent.damage.header import Header
 from foreshock_agent.store import gaps, schema
+from foreshock_agent.store.accounts import DAMAGES
 from foreshock_agent.store.cursors import Cursors
 from foreshock_agent.store.database import connect
 from foreshock_agent.store.seals import (
@@ -51,8 +52,7 @@ PATIENT_STEPS: Final = 1_000
 """Row numbers that are tried one by one behind an unreadable one; then in leaps."""
 
 COMMITS: Final = "store.commits"
-DAMAGES: Final = "store.damaged"
-"""Accounts over all starts: the commits, and how often the database was put aside."""
+"""The account of the commits, over all starts."""
 
 TABLES: Final = (*STATE, *OUTGOING)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from foreshock_agent.clock import SystemClock
 from foreshock_agent.intake.dead_letters import dead_letters
 from foreshock_agent.reloader import last_outcome
-from foreshock_agent.store.accounts import broken_laws
+from foreshock_agent.store.accounts import broken_laws, lost
 from foreshock_agent.store.database import looking
 from foreshock_agent.update.store import ModelStore
 from foreshock_agent.uplink.budget import day_report
@@ -42,6 +42,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
         letters = dead_letters(db)
     return {
         "accounts": accounts,
+        "lost": lost(accounts),
         "pending": {str(stream): count for stream, count in pending.items()},
         "uplink_day": day_report(
             settings.uplink.bytes_per_day, settings.uplink_spent, SystemClock().now_ns()

@@ -20,9 +20,10 @@ SILENT_NS: Final = HOUR_NS
 
 def status_lines(report: Report, *, every: bool = False) -> Iterator[str]:
     """Tell what `read_status` found; machines that are normal and heard only with `every`."""
-    for title in ("accounts", "pending"):
-        yield f"{title}:"
-        yield from (f"  {name:<40} {count:>12,}" for name, count in sorted(report[title].items()))
+    for title in ("accounts", "pending", "lost"):
+        if counts := report[title]:
+            yield f"{title}:"
+            yield from (f"  {name:<40} {count:>12,}" for name, count in sorted(counts.items()))
     if day := report["uplink_day"]:
         yield f"uplink today: {day['bytes_today']:,} of {day['bytes_per_day']:,} bytes"
     if report["dead_letters"]:

@@ -9,10 +9,16 @@ The law, for messages and for readings:
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+DISK_FULL: Final = "disk_full"
+"""The reason of what was rejected because no disk would take it."""
+
+DAMAGES: Final = "store.damaged"
+"""The account of how often the database was put aside, over all starts."""
 
 
 class Accounts:
@@ -60,6 +66,16 @@ def total(accounts: Mapping[str, int], prefix: str) -> int:
     """Return a counter, or the sum of the counters below it (`readings.rejected`)."""
     below = prefix + "."
     return sum(n for name, n in accounts.items() if name == prefix or name.startswith(below))
+
+
+def lost(accounts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counters of what damage, a full disk and the store's bounds have cost."""
+    return {
+        name: count
+        for name, count in sorted(accounts.items())
+        if count > 0
+        and (name == DAMAGES or ".dropped." in name or name.endswith(f".rejected.{DISK_FULL}"))
+    }
 
 
 def broken_laws(accounts: Mapping[str, int], pending_readings: int) -> list[str]:

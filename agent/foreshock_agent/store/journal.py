@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
+from foreshock_agent.store.accounts import DISK_FULL
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from foreshock_agent.store.accounts import Accounts
-
-DISK_FULL: Final = "disk_full"
-"""The reason of what was rejected because no disk would take it."""
 
 MOST_CALLS: Final = 20_000
 """Changes that wait in memory for a disk; an alarm or event beyond them is told to the plant alone.
