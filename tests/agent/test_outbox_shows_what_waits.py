@@ -27,6 +27,8 @@ def test_records_bytes_and_the_oldest_of_each_stream(tmp_path: Path) -> None:
     assert report["readings"]["oldest_ns"] == BEGIN_NS + 5 * MINUTE_NS
     assert report["readings"]["bytes"] > 0
     assert report["scores"]["records"] == 4
+    names, times, margin = len("pump-1" + "rule"), 2 * 8, 8
+    assert report["scores"]["bytes"] == 4 * (names + times + margin)
     assert report["alarms"]["records"] == 1
     assert report["alarms"]["oldest_ns"] >= BEGIN_NS
     assert report["events"] == {"records": 0, "bytes": 0, "oldest_ns": None}

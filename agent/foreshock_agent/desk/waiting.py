@@ -21,10 +21,16 @@ if TYPE_CHECKING:
     from foreshock_agent.uplink.outbox import Parcel
 
 _PENDING = "JOIN cursors AS c ON c.epoch = t.epoch AND c.stream = ?1 WHERE"
+_SCORE_BYTES = (
+    "length(machine) + length(model) + "
+    "8 * (2 + (margin IS NOT NULL) + (probability IS NOT NULL) + (novelty IS NOT NULL))"
+)
+"""Names, two times, and those figures that there are."""
 _QUERIES = {
     Stream.READINGS: f"SELECT sum(length(body)), min(oldest_ns) FROM chunks AS t {_PENDING} "  # noqa: S608
     "last_seq > acked_seq AND kept = 0",
-    Stream.SCORES: f"SELECT 0, min(time_ns) FROM scores AS t {_PENDING} seq > acked_seq",  # noqa: S608
+    Stream.SCORES: f"SELECT sum({_SCORE_BYTES}), min(time_ns) FROM scores AS t {_PENDING} "  # noqa: S608
+    "seq > acked_seq",
 }
 _RECORDS = (
     "SELECT sum(length(body)), "  # noqa: S608 - constants
@@ -34,9 +40,10 @@ _RECORDS = (
 
 
 def waiting(database: Path) -> dict[str, dict[str, Any]]:
-    """Return by stream how many records wait, the bytes of their bodies, and the oldest's time.
+    """Return by stream how many records wait, what they take as stored, and the oldest's time.
 
-    Scores have no bodies: they are columns. A time (UTC, ns) is None where nothing waits.
+    That is the bytes of their bodies; of scores, which have none, of their columns. A time (UTC,
+    ns) is None where nothing waits.
 
     Raises:
         NoStoreError: there is no database.
