@@ -18,7 +18,7 @@ from foreshock_trainer.gate import Verdict
 from foreshock_trainer.page import page
 from foreshock_trainer.result import Outcome
 from foreshock_trainer.study import Seen, Single, Study, study
-from foreshock_trainer.svg import Axes, nice_ticks, runs
+from foreshock_wire.pages.svg import Axes, nice_ticks, runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from html import escape
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from foreshock_trainer.page_style import STYLE
-from foreshock_trainer.svg import Axes, nice_ticks, runs
+from foreshock_wire.pages.parts import badge, card, cards, document, facts, figure, note, section
+from foreshock_wire.pages.svg import Axes, nice_ticks, runs, unbroken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from foreshock_trainer.evaluate import WindowFigures
     from foreshock_trainer.result import Outcome
@@ -25,39 +24,30 @@ if TYPE_CHECKING:
 TENTHS: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 UNIT: Final = (0.0, 1.0)
 TIMELINE_HEIGHT: Final = 118
-HOLE: Final = 2.5
-"""A step this many times the usual one is a hole in a machine's time."""
 
 
 def page(outcome: Outcome) -> str:
     """Return the page of a retraining."""
     title = f"{outcome.name} {outcome.sha256[:12]}"
-    sections = [
+    return document(
+        title,
         _header(outcome),
-        f'<section class="cards">{"".join(_cards(outcome))}</section>',
-        _section("Beside idle answers", _baselines(outcome)),
+        cards(_cards(outcome)),
+        section("Beside idle answers", _baselines(outcome)),
         f'<section class="plots">{"".join(_plots(outcome))}</section>',
-        _section("Machine by machine", _timelines(outcome.study)),
-        _section("What it was made of", _facts(outcome)),
-    ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
+        section("Machine by machine", _timelines(outcome.study)),
+        section("What it was made of", _facts(outcome)),
     )
 
 
 def _header(outcome: Outcome) -> str:
     passed = outcome.verdict.passed
-    badge = '<span class="badge good">passed the gate</span>'
-    if not passed:
-        badge = '<span class="badge bad">refused by the gate</span>'
+    said = badge("passed the gate", "good") if passed else badge("refused by the gate", "bad")
     version = f"version {outcome.version}, {' and '.join(outcome.aliases)}" if passed else ""
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in outcome.verdict.reasons)
     why = f"<ul class='reasons'>{reasons}</ul>" if reasons else ""
     return (
-        f"<header><h1>{escape(outcome.name)} {badge}</h1>"
+        f"<header><h1>{escape(outcome.name)} {said}</h1>"
         f"<p class='sub'>{escape(version)}<code>{outcome.sha256}</code></p>{why}</header>"
     )
 
@@ -70,38 +60,31 @@ def _cards(outcome: Outcome) -> Iterable[str]:
         low, high = ends[name]
         return f"95 % of resampled fleets: {low:{style}} to {high:{style}}"
 
-    yield _card("F1", f"{window.f1:.3f}", between("f1", ".3f"))
-    yield _card("false-positive rate", f"{window.fpr:.2%}", between("fpr", ".1%"))
-    yield _card("precision", f"{window.precision:.3f}", between("precision", ".3f"))
-    yield _card("recall", f"{window.recall:.3f}", between("recall", ".3f"))
-    yield _card(
+    yield card("F1", f"{window.f1:.3f}", between("f1", ".3f"))
+    yield card("false-positive rate", f"{window.fpr:.2%}", between("fpr", ".1%"))
+    yield card("precision", f"{window.precision:.3f}", between("precision", ".3f"))
+    yield card("recall", f"{window.recall:.3f}", between("recall", ".3f"))
+    yield card(
         "failures foretold",
         f"{event.recall:.0%}",
         f"of {event.failures}; half of them {event.lead_time_h_p50:.0f} h ahead or more",
     )
-    yield _card(
+    yield card(
         "false alarms per machine-month",
         f"{event.false_alarms_per_machine_month:.2f}",
         f"{event.false_alarms} in {event.machine_months:.1f} machine-months, "
         f"{event.early} of them just early",
     )
     low, high = study.band_h
-    yield _card(
+    yield card(
         f"balanced accuracy, {low:g} to {high:g} h ahead",
         f"{study.band.balanced_accuracy:.1%}",
         f"accuracy {study.band.accuracy:.1%}, always-no {study.band.always_no_accuracy:.1%}",
     )
-    yield _card(
+    yield card(
         "lead time inside its interval",
         f"{study.lead_coverage:.0%}",
         f"of the alarming windows before a failure; {study.lead_level:.0%} is what it says",
-    )
-
-
-def _card(name: str, value: str, note: str) -> str:
-    return (
-        f'<div class="card"><div class="what">{escape(name)}</div>'
-        f'<div class="value">{escape(value)}</div><div class="note">{escape(note)}</div></div>'
     )
 
 
@@ -124,15 +107,12 @@ def _baselines(outcome: Outcome) -> str:
         for name in ("", "F1", "precision", "recall", "FPR", "balanced", "accuracy", "PR-AUC")
     )
     machines = outcome.counts["test_machines"]
-    note = (
+    about = (
         f"{window.windows:,} windows of {machines} test machines that no training saw, "
         f"{window.positives:,} of them ({window.prevalence:.1%}) before a failure. The single "
         "threshold is the best of every feature, chosen on validation machines as the model's is."
     )
-    return (
-        f"<p class='sub'>{note}</p><div class='wide'><table><tr>{head}</tr>{''.join(rows)}"
-        "</table></div>"
-    )
+    return f"{note(about)}<div class='wide'><table><tr>{head}</tr>{''.join(rows)}</table></div>"
 
 
 def _row(name: str, figures: WindowFigures, style: str = "") -> str:
@@ -162,41 +142,34 @@ def _cells(name: str, cells: Iterable[str], style: str) -> str:
 
 def _plots(outcome: Outcome) -> Iterable[str]:
     window, study = outcome.test.window, outcome.study
-    yield _figure("ROC", f"area {window.roc_auc:.3f}; at random .5", _roc(window, study))
-    yield _figure(
+    yield figure("ROC", f"area {window.roc_auc:.3f}; at random .5", _roc(window, study))
+    yield figure(
         "Precision over recall",
         f"area {window.pr_auc:.3f}; at random {window.prevalence:.3f}",
         _pr(window, study),
     )
     seen = study.calibration
-    yield _figure(
+    yield figure(
         "Calibration",
         f"Brier {seen.brier:.4f} (the constant {seen.brier_constant:.4f}), mean gap {seen.ece:.3f}",
         _calibration(study),
     )
-    yield _figure(
+    yield figure(
         "How early it warns",
         "share of windows that alarm, by the time left to the failure",
         _lead(study),
     )
     missed = sum(map(math.isnan, study.first_warning_h))
-    yield _figure(
+    yield figure(
         "First warning of each failure",
         f"{len(study.first_warning_h)} failures, {missed} of them without a warning (red)",
         _warnings(study),
     )
-    yield _figure(
+    yield figure(
         "What it saves",
         "cost against never warning (1), by what a missed window costs in false alarms; "
         "dashed: with hindsight's threshold; dotted: warning always",
         _costs(study),
-    )
-
-
-def _figure(name: str, note: str, drawn: str) -> str:
-    return (
-        f"<figure><figcaption><b>{escape(name)}</b><span>{escape(note)}</span></figcaption>"
-        f"{drawn}</figure>"
     )
 
 
@@ -303,11 +276,11 @@ def _costs(study: Study) -> str:
 
 def _timelines(study: Study) -> str:
     drawn = "".join(_timeline(line, study.limit) for line in study.timelines)
-    note = (
+    about = (
         "The calibrated probability of each test machine over its time, those that failed most "
         "first. Shaded: an alarm stands; upright: a failure."
     )
-    return f"<p class='sub'>{note}</p><div class='lines'>{drawn}</div>"
+    return f"{note(about)}<div class='lines'>{drawn}</div>"
 
 
 def _timeline(line: Timeline, limit: float) -> str:
@@ -317,7 +290,7 @@ def _timeline(line: Timeline, limit: float) -> str:
     axes = Axes(
         (0, end), UNIT, "", "", nice_ticks(end), (0, 0.5, 1), width=640, height=TIMELINE_HEIGHT
     )
-    whole = _unbroken(line.hours)
+    whole = unbroken(line.hours)
     alarms = [
         axes.band((line.hours[first + a], line.hours[first + b - 1]), "c2")
         for first, last in whole
@@ -333,44 +306,15 @@ def _timeline(line: Timeline, limit: float) -> str:
         *failures,
         label=f"probability of {line.machine}",
     )
-    name = f"<figcaption><b>{escape(line.machine)}</b></figcaption>"
-    return f"<figure class='line-of'>{name}{drawn}</figure>"
-
-
-def _unbroken(hours: Sequence[float]) -> list[tuple[int, int]]:
-    """Return the stretches (first, last + 1) without a hole: standstills have no windows."""
-    steps = [b - a for a, b in pairwise(hours)]
-    usual = sorted(steps)[len(steps) // 2] if steps else 0.0
-    breaks = [i + 1 for i, step in enumerate(steps) if step > HOLE * usual]
-    return list(pairwise([0, *breaks, len(hours)]))
+    return figure(line.machine, "", drawn, "line-of")
 
 
 def _facts(outcome: Outcome) -> str:
-    lists = (
-        ("counts", outcome.counts),
-        ("parity of the file", asdict(outcome.parity) | {"ok": outcome.parity.ok}),
-        ("made from", outcome.provenance),
-        ("seconds", outcome.seconds),
+    return facts(
+        {
+            "counts": outcome.counts,
+            "parity of the file": asdict(outcome.parity) | {"ok": outcome.parity.ok},
+            "made from": outcome.provenance,
+            "seconds": outcome.seconds,
+        }
     )
-    return f"<div class='facts'>{''.join(_list(name, items) for name, items in lists)}</div>"
-
-
-def _list(name: str, items: Mapping[str, object]) -> str:
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(key.replace('_', ' '))}</th>"
-        f"<td>{escape(_told(value))}</td></tr>"
-        for key, value in items.items()
-    )
-    return f"<div><h3>{escape(name)}</h3><table>{rows}</table></div>"
-
-
-def _told(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _section(name: str, inside: str) -> str:
-    return f"<section><h2>{escape(name)}</h2>{inside}</section>"

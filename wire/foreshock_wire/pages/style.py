@@ -1,4 +1,4 @@
-"""The look of a run's page: plain CSS, for light and dark screens and for paper."""
+"""The look of a page: plain CSS, for light and dark screens and for paper."""
 
 from __future__ import annotations
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 WIDTH: Final = 420
 HEIGHT: Final = 280
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 42
+HOLE: Final = 2.5
+"""A step this many times the usual one is a hole in a machine's time."""
 
 Point = tuple[float, float]
 
@@ -132,6 +134,17 @@ def runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
     """Return the runs of true flags as (first, last + 1)."""
     edges = [i for i, (a, b) in enumerate(pairwise([False, *flags, False])) if a != b]
     return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def unbroken(times: Sequence[float], *, least: float = 0.0) -> list[tuple[int, int]]:
+    """Return the stretches (first, last + 1) without a hole: where nothing came, no line goes.
+
+    A step of up to `least` is none.
+    """
+    steps = [b - a for a, b in pairwise(times)]
+    usual = sorted(steps)[len(steps) // 2] if steps else 0.0
+    breaks = [i + 1 for i, step in enumerate(steps) if step > max(HOLE * usual, least)]
+    return list(pairwise([0, *breaks, len(times)]))
 
 
 def nice_ticks(end: float, count: int = 6) -> list[float]:
