@@ -23,6 +23,12 @@ from foreshock_wire.topics import PREFIX, Gateway
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+YEARS: Final = 10
+"""The longest duration, so that no sum of times leaves the 64 bits of its nanoseconds."""
+
+Seconds = Annotated[NotNegative, Field(le=YEARS * 365 * 86_400)]
+Hours = Annotated[NotNegative, Field(le=YEARS * 365 * 24)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -120,7 +126,13 @@ class WindowSettings(_Section):
     length: int = Field(default=48, ge=1, le=100_000)
     stride: int = Field(default=4, ge=1)
     min_fill: Annotated[float, Field(gt=0, le=1)] = 0.5
-    lateness_s: NotNegative = 0
+    lateness_s: Seconds = 0
+
+    @model_validator(mode="after")
+    def _within_years(self) -> Self:
+        if self.period_s * (self.length + self.stride) > YEARS * 365 * 86_400:
+            raise ValueError(f"period_s times length and stride is more than {YEARS} years")
+        return self
 
 
 class CommitSettings(_Section):
@@ -139,8 +151,8 @@ class CommitSettings(_Section):
 class AlarmSettings(_Section):
     """ISA-18.2 delays in machine time, and the deadband in margin (log-odds) units."""
 
-    on_delay_s: NotNegative = 0
-    off_delay_s: NotNegative = 4 * 3600
+    on_delay_s: Seconds = 0
+    off_delay_s: Seconds = 4 * 3600
     deadband: NotNegative = 0.5
     latching: bool = False
 
@@ -195,12 +207,12 @@ class RetentionSettings(_Section):
     drops as if it were full; only `ballast_bytes` of it are kept for alarms and accounts alone.
     """
 
-    keep_delivered_h: NotNegative = 0
+    keep_delivered_h: Hours = 0
     max_bytes: int = Field(default=4 << 30, ge=1 << 18)
     min_free_bytes: int = Field(default=64 << 20, ge=0)
     ballast_bytes: int = Field(default=4 << 20, ge=0)
-    around_alarms_h: NotNegative = 24
-    hold_s: NotNegative = 5
+    around_alarms_h: Hours = 24
+    hold_s: Seconds = 5
 
     @model_validator(mode="after")
     def _drops_before_it_only_alarms(self) -> Self:
@@ -251,7 +263,7 @@ class Settings(_Section):
     update: UpdateSettings = UpdateSettings()
     health: HealthSettings = HealthSettings()
     max_message_bytes: int = Field(default=262_144, ge=64)
-    max_ahead_s: NotNegative = 3600
+    max_ahead_s: Seconds = 3600
 
     @model_validator(mode="after")
     def _channels_agree(self) -> Self:
@@ -314,10 +326,10 @@ def load(path: Path) -> Settings:
         return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise SettingsError(f"settings {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"settings {path} is not TOML: {error}") from None
     except ValidationError as error:
         raise SettingsError("\n".join([f"settings {path}:", *faults_of(error)])) from None
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"settings {path} is not TOML: {error}") from None
 
 
 def faults_of(error: ValidationError) -> list[str]:

@@ -37,6 +37,10 @@ def test_a_whole_file_is_read_with_units_and_defaults(tmp_path: Path) -> None:
         ("stride = 2", 'stride = "two"', "windows.stride"),
         ("period_s = 60", "period_s = nan", "windows.period_s"),
         ("period_s = 60", "period_s = 1e-12", "windows.period_s"),
+        ("period_s = 60", "period_s = 1e9", "windows"),
+        ("stride = 2", f"stride = 1{'0' * 30}", "windows"),
+        ("stride = 2", "stride = 2\nlateness_s = 1e12", "windows.lateness_s"),
+        ("off_delay_s = 600", "off_delay_s = 1e300", "alarms.off_delay_s"),
         ('adapter = "json_object"', 'adapter = "xml"', "sources.0.adapter"),
         ('site = "works"', 'site = "The Works"', "site"),
         ('site = "works"', "", "site"),
@@ -69,9 +73,11 @@ def test_a_wrong_entry_is_named(tmp_path: Path, right: str, wrong: str, named: s
         ("[limits.pressure]\nlow = 9\nhigh = 8", "limits.pressure"),
         ("[limits.pressure]", "limits.pressure"),
         ("[limits.pressure]\nhigh = inf", "limits.pressure.high"),
+        ("[retention]\naround_alarms_h = 1e9", "retention.around_alarms_h"),
+        ("[retention]\nkeep_delivered_h = 1e9", "retention.keep_delivered_h"),
     ],
 )
-def test_limits_that_could_never_alarm_are_refused(tmp_path: Path, extra: str, named: str) -> None:
+def test_limits_without_sense_are_refused(tmp_path: Path, extra: str, named: str) -> None:
     assert named in refusal(write_settings(tmp_path, extra=extra))
 
 
@@ -96,7 +102,11 @@ def test_loopback_needs_no_tls(tmp_path: Path) -> None:
         path = write_settings(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"site = ", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [b"site = ", b"\xff\xfe\x00", b"site = 1" + 5000 * b"0", b"site = " + 9999 * b"["],
+    ids=["cut", "binary", "endless", "deep"],
+)
 def test_a_file_that_is_no_toml_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "agent.toml"
     path.write_bytes(content)
