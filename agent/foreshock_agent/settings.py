@@ -175,6 +175,9 @@ class LimitSettings(_Section):
 RECORD_BYTES: Final = 40
 """No reading or score is larger in an upload."""
 
+ALARM_BYTES: Final = 8192
+"""No alarm or event is larger; an upload holds as many as go into the bytes of its records."""
+
 
 class UplinkSettings(_Section):
     """How records go up, and how many bytes they may take a second and a (local) day.
@@ -190,7 +193,7 @@ class UplinkSettings(_Section):
 
     @model_validator(mode="after")
     def _a_day_holds_two_uploads(self) -> Self:
-        least = 2 * RECORD_BYTES * self.batch_records
+        least = 2 * max(RECORD_BYTES * self.batch_records, ALARM_BYTES)
         if self.bytes_per_day is not None and self.bytes_per_day < least:
             raise ValueError(
                 f"bytes_per_day {self.bytes_per_day} does not hold two uploads of "

@@ -241,6 +241,23 @@ def test_on_a_small_plan_an_alarm_goes_up_today_and_the_readings_as_far_as_it_go
     assert lake.bench.store.accounts["readings.delivered"] > 0
 
 
+def test_more_alarms_than_a_day_holds_go_up_day_by_day(make_lake: Callable[..., Lake]) -> None:
+    """As after weeks without a centre, on a plan that is not made for it."""
+    day = [Moment(700_000, 1.0)]
+    lake = make_lake(lambda _: day[0], bytes_per_day=20_000)
+    for slot in range(10):
+        for machine in range(60):
+            lake.bench.step(lake.bench.delivery(sample(slot, temperature=95.0), f"pump-{machine}"))
+    lake.bench.commit()
+    for _ in range(10):
+        before = len(lake.sent)
+        while lake.serve():
+            pass
+        assert sum(size for _, size in lake.sent[before:]) <= 20_000
+        day[0] = Moment(day[0].day + 1, 1.0)
+    assert lake.bench.store.accounts["alarms.delivered"] == 60
+
+
 def test_a_backlog_goes_up_at_its_pace_and_an_alarm_does_not_wait_for_it(
     make_lake: Callable[..., Lake],
 ) -> None:

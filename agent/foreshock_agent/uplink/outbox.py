@@ -12,6 +12,7 @@ import numpy as np
 
 from foreshock_agent.damage.errors import StoreDamagedError, UnreadableError, corruption_told
 from foreshock_agent.store import gaps
+from foreshock_agent.settings import RECORD_BYTES
 from foreshock_agent.store.database import connect
 from foreshock_agent.store.seals import CURSORS, EPOCHS
 from foreshock_agent.store.streams import numbered, pieces, whole
@@ -115,7 +116,7 @@ class Outbox:
 
     def _rows(self, waiting: Waiting, mark: int, end: int, limit: int) -> list[Piece]:
         with closing(pieces(self._db, waiting.stream, waiting.epoch_n, mark)) as found:
-            rows = list(islice(whole(found, mark, end), limit))
+            rows = list(_of_one_upload(whole(found, mark, end), limit))
         if not rows:
             raise UnreadableError(waiting.stream, waiting.epoch_n, mark)
         return rows
@@ -220,6 +221,20 @@ def pending_records(db: sqlite3.Connection) -> dict[Stream, int]:
     rows = db.execute("SELECT stream, sum(next_seq - 1 - acked_seq) FROM cursors GROUP BY stream")
     counts, dropped = dict(rows.fetchall()), gaps.pending(db)
     return {stream: int(counts.get(stream, 0)) - dropped.get(stream, 0) for stream in Stream}
+
+
+def _of_one_upload(found: Iterator[Piece], limit: int) -> Iterator[Piece]:
+    """Yield the next `limit` rows; of alarms and events what goes into as many bytes, one at least.
+
+    They are larger than `RECORD_BYTES`: what waited for weeks would never fit into a day at once.
+    """
+    left = limit * RECORD_BYTES
+    for nth, piece in enumerate(islice(found, limit)):
+        body = piece.values[-1]
+        left -= len(body.encode()) + RECORD_BYTES if isinstance(body, str) else 0
+        if nth and left < 0:
+            return
+        yield piece
 
 
 def _scores(epoch: str, rows: list[Piece]) -> bytes:
