@@ -24,7 +24,7 @@ from foreshock_wire.topics import PREFIX, Gateway
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-YEARS: Final = 10
+YEARS: Final = 20
 """The longest duration, so that no sum of times leaves the 64 bits of its nanoseconds."""
 
 Seconds = Annotated[NotNegative, Field(le=YEARS * 365 * 86_400)]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from foreshock_agent.damage.errors import StoreDamagedError, UnreadableError, corruption_told
-from foreshock_agent.store import gaps
 from foreshock_agent.settings import RECORD_BYTES
+from foreshock_agent.store import gaps
 from foreshock_agent.store.database import connect
 from foreshock_agent.store.seals import CURSORS, EPOCHS
 from foreshock_agent.store.streams import numbered, pieces, whole
