@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.clock import ClockWatch
 from foreshock_agent.damage.errors import corruption_told
-from foreshock_agent.intake.identity import IntakeIdentity
+from foreshock_agent.intake.commands import command_of
+from foreshock_agent.intake.identity import IntakeIdentity, taken
 from foreshock_agent.intake.inbox import Inbox
 from foreshock_agent.intake.reception import Reception
 from foreshock_agent.judging.judge import Judge
@@ -26,7 +27,6 @@ from foreshock_agent.judging.scoring import SECOND_NS
 from foreshock_agent.mqtt.link import Delivery, Outgoing
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
-from foreshock_wire.messages import AlarmCommand
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
@@ -253,14 +253,18 @@ class Pipeline:
         log.warning("the clock: %s, moved by %.1f s", noted.kind, noted.step_ns / SECOND_NS)
 
     def _command(self, message: Delivery) -> None:
+        accounts = self._store.accounts
+        accounts.add("commands.received")
+        if self._identity.is_redelivered(message, taken(accounts)):
+            accounts.add("commands.duplicate")
+            return
+        self._identity.remember(message, taken(accounts))
         try:
-            machine = topics.machine_of(message.topic)
-            asked = AlarmCommand.from_bytes(message.payload)
+            machine, asked = command_of(message)
         except ForeshockError as error:
             log.warning("alarm command refused: %s", error)
-            self._store.accounts.add("commands.rejected")
+            accounts.add("commands.rejected")
             return
-        self._store.accounts.add("commands.received")
         self._announce(self._judge.command(machine, asked.action, asked.until_ns))
         answered = self._judge.answered(machine, asked)
         if answered is not None:
@@ -317,7 +321,7 @@ class Pipeline:
     def _greet(self, *, session_present: bool) -> None:
         """After a connect: the broker may have lost its session and what it retained."""
         if not session_present:
-            self._identity.session_lost(self._store.accounts["messages.received"])
+            self._identity.session_lost(taken(self._store.accounts))
         for machine, alarm in self._judge.alarms.items():
             topic = topics.alarm(self._settings.at, machine)
             self._outgoing.append(Outgoing(topic, alarm.to_bytes(), retain=True))
@@ -344,8 +348,7 @@ class Pipeline:
         self._settle()
         self._machines.flush()
         self._judge.save(self._store)
-        received = self._store.accounts["messages.received"]
-        self._store.save_intake(*self._identity.take_fresh(received))
+        self._store.save_intake(*self._identity.take_fresh(taken(self._store.accounts)))
         self._make_room()
         if self._keeper.commit(held_bytes=sum(map(_size, self._unacked))):
             self._machines.forget()

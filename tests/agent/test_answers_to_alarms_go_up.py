@@ -23,6 +23,8 @@ from tests.agent.rig import AT, Bench, alarming
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 ANSWER = AlarmCommand(
     action=AlarmAction.ACKNOWLEDGE,
     operator="ada",
@@ -78,4 +80,42 @@ def test_without_an_alarm_or_without_an_answer_nothing_goes_up(
     bench.step(command("pump-1", AlarmCommand(action=AlarmAction.ACKNOWLEDGE)))
     bench.commit()
     assert events(bench) == []
+    bench.close()
+
+
+def test_a_command_that_comes_again_after_a_kill_is_obeyed_once(
+    tmp_path: Path, model_bytes: bytes
+) -> None:
+    """As when the kill came between its commit and its acknowledgement."""
+    model = Model.load(model_bytes)
+    bench = Bench(tmp_path, model)
+    bench.take(*alarming(model))
+    bench.step(command("pump-1", ANSWER))
+    bench.commit()
+    bench.close()
+    bench = Bench(tmp_path, model)
+    bench.step(command("pump-1", ANSWER)._replace(dup=True, connection=2))
+    bench.step(command("pump-1", ANSWER)._replace(packet_id=901, connection=2))
+    bench.commit()
+    assert len(all_events(bench)) == 2, "the one that came again, and the one that is new"
+    bench.close()
+
+
+def all_events(bench: Bench) -> list[str]:
+    rows = bench.store._db.execute("SELECT body FROM records WHERE stream = 'events'")  # noqa: SLF001
+    return [body for (body,) in rows]
+
+
+def test_a_command_that_is_retained_or_endless_is_refused(
+    tmp_path: Path, model_bytes: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Model.load(model_bytes)
+    bench = Bench(tmp_path, model)
+    bench.take(*alarming(model))
+    bench.step(command("pump-1", ANSWER)._replace(retained=True))
+    bench.step(command("pump-1", ANSWER.model_copy(update={"found": 5000 * "x"})))
+    bench.commit()
+    assert bench.store.accounts["commands.rejected"] == 2
+    assert "retained" in caplog.text
+    assert bench.pipeline._judge.state("pump-1") is AlarmState.UNACKNOWLEDGED  # noqa: SLF001
     bench.close()

@@ -20,6 +20,7 @@ MESSAGES = st.builds(
     st.sampled_from([0, 1]),
     st.booleans(),
     st.just(1),
+    st.booleans(),
 )
 OTHERS = st.builds(
     Packet,
@@ -31,7 +32,8 @@ OTHERS = st.builds(
 def written(one: Delivery | Packet) -> bytes:
     """Return the packet as a broker would send it."""
     if isinstance(one, Delivery):
-        whole = packets.publish(one.topic, one.payload, one.packet_id, qos=one.qos, retain=False)
+        topic, payload, packet_id, qos, _, _, retain = one
+        whole = packets.publish(topic, payload, packet_id, qos=qos, retain=retain)
         return bytes([whole[0] | 8 * one.dup]) + whole[1:]
     length = len(one.body)
     more = bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])

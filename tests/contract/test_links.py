@@ -117,6 +117,19 @@ def echoed(link: Link, receiver: Receiver, topic: str) -> None:
     receiver.taken.clear()
 
 
+def test_what_was_said_before_we_listened_is_told_from_what_is_said_now(
+    client: Client, mosquitto: MosquittoBroker
+) -> None:
+    receiver = Receiver()
+    with peer(mosquitto) as other:
+        other.publish("plant/state", b"old", retain=True)
+        with linked(client, mosquitto, receiver, "plant/state"):
+            until(lambda: receiver.payloads == [b"old"], "the retained message")
+            other.publish("plant/state", b"new", retain=True)
+            until(lambda: receiver.payloads == [b"old", b"new"], "the new message")
+    assert [one.retained for one in receiver.taken] == [True, False]
+
+
 def test_messages_come_whole_in_order_and_go_out(
     client: Client, broker: Broker, at: Gateway
 ) -> None:

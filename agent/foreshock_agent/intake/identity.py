@@ -1,10 +1,10 @@
 """Which sensor message this is: a redelivered one that was committed before is known again.
 
-A reading that carries its source's time is known by it. One that was stamped on arrival is not, so
-the (packet id, payload hash) of such messages in the last in-flight window is committed with the
-data: after a new connect, a message with the DUP flag, a known packet id and the same payload is
-the same message. The DUP flag alone says nothing (the first delivery may have been lost before the
-commit).
+A reading that carries its source's time is known by it. One that was stamped on arrival is not, and
+neither is a command, so the (packet id, payload hash) of such messages in the last in-flight window
+is committed with the data: after a new connect, a message with the DUP flag, a known packet id and
+the same payload is the same message. The DUP flag alone says nothing (the first delivery may have
+been lost before the commit).
 
 A broker that fell back to an older save hands out packet ids a second time, and a sensor at rest
 sends the same payload again. But redelivered messages come before new ones on a connection (MQTT
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from foreshock_agent.mqtt.link import Delivery
+    from foreshock_agent.store.accounts import Accounts
 
 WINDOW: Final = 4096
 """For how many messages one is remembered: more than a broker keeps in flight, far fewer than the
@@ -94,6 +95,11 @@ class IntakeIdentity:
         for memory in (self._seen, self._fresh):
             for seen in [seen for seen in memory.values() if seen.number <= upto]:
                 del memory[seen.packet_id]
+
+
+def taken(accounts: Accounts) -> int:
+    """Return the number of the last message: how many sensor messages and commands ever came."""
+    return accounts["messages.received"] + accounts["commands.received"]
 
 
 def _hash(payload: bytes) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from foreshock_agent.clock import PLAUSIBLE_NS
 from foreshock_agent.intake.columns import OK, REASONS, Columns
+from foreshock_agent.intake.identity import taken
 from foreshock_agent.judging.scoring import SECOND_NS, due_of
 from foreshock_agent.sources.base import RejectedMessageError
 from foreshock_agent.store.chunks import Rows
@@ -92,7 +93,7 @@ class Reception:
         Each message has its own nanosecond of arrival.
         """
         gathered = self._gathered
-        before = self._store.accounts["messages.received"] + gathered.came
+        before = taken(self._store.accounts) + gathered.came
         gathered.came += len(messages)
         for nth, message in enumerate(messages, start=1):
             self._decode(message, before + nth, now_ns + nth - 1, gathered)

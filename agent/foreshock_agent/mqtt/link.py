@@ -32,7 +32,10 @@ LAST_WORD_S: Final = 2.0
 
 
 class Delivery(NamedTuple):
-    """A message as it came; `connection` is another number for each connection of the link."""
+    """A message as it came; `connection` is another number for each connection of the link.
+
+    `retained` says that it was said before we listened, nobody knows when.
+    """
 
     topic: str
     payload: bytes
@@ -40,6 +43,7 @@ class Delivery(NamedTuple):
     qos: int
     dup: bool
     connection: int
+    retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +261,7 @@ class PahoLink:
             message.qos,
             message.dup,
             self._connection,
+            message.retain,
         )
         while not self._session.on_messages([delivery]):
             if self._stopping.wait(HELD_S):

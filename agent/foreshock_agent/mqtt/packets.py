@@ -136,7 +136,8 @@ class Reader:
         name = data[start + 2 : named]
         topic = self._topics.get(name) or self._topic(name)
         packet_id = data[named] << 8 | data[named + 1] if qos else 0
-        return Delivery(topic, data[body:stop], packet_id, qos, first & 8 != 0, self._connection)
+        dup, retained = first & 8 != 0, first & 1 != 0
+        return Delivery(topic, data[body:stop], packet_id, qos, dup, self._connection, retained)
 
     def _topic(self, name: bytes) -> str:
         try:
