@@ -47,7 +47,7 @@ _TIME: Final = np.dtype("<i8")
 _INDEX: Final = np.dtype("<u2")
 _VALUE: Final = np.dtype("<f4")
 _FLAGS: Final = np.dtype("u1")
-_TEXT: Final = {str}
+_LISTS: Final = (list, tuple)
 _EPOCH: Final = re.compile(r"[0-9a-z]{1,40}")
 _MODEL: Final = re.compile(r"[0-9a-f]{64}|rule")
 
@@ -103,9 +103,12 @@ class Batch:
         Raises:
             BatchError: empty, too large, or contradicting columns; nothing that `decode` refuses.
         """
-        _check(self)
+        count = len(self)
+        if any(len(getattr(self, name)) != count for name in self.columns):
+            raise BatchError("telemetry batch: columns are of different lengths")
+        _check(self, count)
         header = {name: getattr(self, name) for name in _IN_HEADER[type(self)]}
-        header["count"] = len(self)
+        header["count"] = count
         text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
         body = b"".join(
             [_LENGTH.pack(len(text)), text]
@@ -182,6 +185,9 @@ _IN_HEADER: Final[dict[type[Batch], list[str]]] = {
     kind: [f.name for f in fields(kind) if f.name not in kind.columns]
     for kind in (Readings, Scores)
 }
+_RECORD_BYTES: Final[dict[type[Batch], int]] = {
+    kind: sum(column.itemsize for column in kind.columns.values()) for kind in _IN_HEADER
+}
 
 
 def decode(payload: bytes | bytearray, expected: type[_B]) -> _B:
@@ -194,17 +200,17 @@ def decode(payload: bytes | bytearray, expected: type[_B]) -> _B:
     try:
         header, offset = _header(body)
         count = header["count"]
-        size = sum(kind.itemsize for kind in expected.columns.values())
-        if type(count) is not int or offset + count * size != len(body):
+        if type(count) is not int or offset + count * _RECORD_BYTES[expected] != len(body):
             raise BatchError(f"{expected.__name__} batch does not hold its {count!r} records")
         values = {name: header[name] for name in _IN_HEADER[expected] if name in header}
         for name, kind in expected.columns.items():
-            values[name] = _unpack(body, offset, count, kind)
-            offset += count * kind.itemsize
+            column = np.frombuffer(body, kind, count, offset)
+            values[name] = np.add.accumulate(column) if kind is _TIME else column
+            offset += column.nbytes
         batch = expected(**values)
     except (ValueError, TypeError, KeyError, RecursionError, struct.error) as error:
         raise BatchError(f"{expected.__name__} batch is not readable: {error!r}") from None
-    _check(batch)
+    _check(batch, count)
     return batch
 
 
@@ -263,25 +269,20 @@ def _pack(column: npt.NDArray[Any], kind: np.dtype[Any]) -> bytes:
     return column.tobytes()
 
 
-def _unpack(body: bytes, offset: int, count: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    column = np.frombuffer(body, dtype=kind, count=count, offset=offset)
-    return column.cumsum() if kind is _TIME else column
-
-
-def _check(batch: Batch) -> None:
-    """Raise unless the batch is one that a gateway can have meant.
+def _check(batch: Batch, count: int) -> None:
+    """Raise unless the batch of `count` records is one that a gateway can have meant.
 
     Raises:
         BatchError: names the field.
     """
-    count, problem = len(batch), None
+    problem = None
     epoch: object = batch.epoch  # a header may hold anything
     if not isinstance(epoch, str) or not _EPOCH.fullmatch(epoch):
         problem = f"epoch {epoch!r} is not valid"
     elif type(batch.first_seq) is not int or not 1 <= batch.first_seq <= MAX_SEQ - count:
         problem = f"first_seq {batch.first_seq!r} is not a sequence number"
-    elif not count or any(len(getattr(batch, name)) != count for name in batch.columns):
-        problem = "columns are empty or of different lengths"
+    elif not count:
+        problem = "columns are empty"
     if problem:
         raise BatchError(f"telemetry batch: {problem}")
     for column, table in batch.tables.items():
@@ -289,18 +290,21 @@ def _check(batch: Batch) -> None:
 
 
 def _check_table(table: str, names: Sequence[str], index: npt.NDArray[Any]) -> None:
-    if not isinstance(names, list | tuple) or not set(map(type, names)) <= _TEXT:
-        raise BatchError(f"telemetry batch: {table} is not a list of names")
+    try:
+        check = _check_few if len(names) <= FEW_NAMES else _check_names
+        check(table, type(names), *names)
+    except TypeError:
+        raise BatchError(f"telemetry batch: {table} is not a list of names") from None
     last = int(index.max())
     if last >= len(names) or (index.dtype.kind != "u" and int(index.min()) < 0):
         raise BatchError(f"telemetry batch: an index points outside its {len(names)} {table}")
     if last > MAX_INDEX:
         raise BatchError(f"telemetry batch: {len(names)} {table} are too many for one batch")
-    check = _check_few if len(names) <= FEW_NAMES else _check_names
-    check(table, *names)
 
 
-def _check_names(table: str, *names: str) -> None:
+def _check_names(table: str, kind: type, *names: str) -> None:
+    if kind not in _LISTS:
+        raise TypeError(kind)
     try:
         for name in names:
             if table != "models":

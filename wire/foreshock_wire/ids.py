@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 from typing import Final
 
 from foreshock_wire.errors import InvalidIdError
 
 ID_PATTERN: Final = r"[a-z0-9][a-z0-9_.-]{0,62}"
+REMEMBERED: Final = 4096
+"""Good ids that are not looked at again: the same ones come with every message."""
+
 SHARDS: Final = 16
 """Number of ingest shards; part of the contract, because it is part of the topic."""
 
@@ -18,6 +22,7 @@ RESERVED_SITES: Final = frozenset({"up"})
 _ID = re.compile(ID_PATTERN)
 
 
+@lru_cache(REMEMBERED)
 def check_id(value: str, kind: str = "id") -> str:
     """Return `value` if it is a valid id.
 
