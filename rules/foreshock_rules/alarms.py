@@ -8,7 +8,7 @@ the condition has held for the on-delay, and ends when it has been absent for th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, Self
 
@@ -65,8 +65,7 @@ class AlarmPolicy:
         return cls(on_margin, on_margin - deadband, on_delay_ns, off_delay_ns, latching)
 
 
-@dataclass(frozen=True, slots=True)
-class AlarmHead:
+class AlarmHead(NamedTuple):
     """The durable state of one machine's alarm.
 
     `time_ns` is the newest event time judged; `condition` the process condition with its deadband;
@@ -80,6 +79,11 @@ class AlarmHead:
     since_ns: int = 0
     raised_ns: int | None = None
     shelved_until_ns: int | None = None
+
+    @property
+    def standing(self) -> tuple[object, ...]:
+        """All but `time_ns`, which moves with every score."""
+        return self.state, self.episode, *self[3:]
 
 
 class Transition(StrEnum):
@@ -111,13 +115,10 @@ def judge(head: AlarmHead, policy: AlarmPolicy, time_ns: int, margin: float) -> 
     if time_ns <= head.time_ns or math.isnan(margin):
         return Judgement(head)
     condition = margin >= (policy.off_margin if head.condition else policy.on_margin)
-    changed = condition != head.condition
-    head = replace(
-        head,
-        time_ns=time_ns,
-        condition=condition,
-        since_ns=time_ns if changed else head.since_ns,
-    )
+    state, episode, _, before, since_ns, *rest = head
+    if condition != before:
+        since_ns = time_ns
+    head = AlarmHead(state, episode, time_ns, condition, since_ns, *rest)
     if head.state is AlarmState.SHELVED:
         return _shelved(head, policy)
     return _settled(head, policy)
@@ -126,8 +127,7 @@ def judge(head: AlarmHead, policy: AlarmPolicy, time_ns: int, margin: float) -> 
 def _settled(head: AlarmHead, policy: AlarmPolicy) -> Judgement:
     held_ns = head.time_ns - head.since_ns
     if head.condition and head.state not in _STANDING and held_ns >= policy.on_delay_ns:
-        raised = replace(
-            head,
+        raised = head._replace(
             state=AlarmState.UNACKNOWLEDGED,
             episode=head.episode + 1,
             raised_ns=head.time_ns,
@@ -140,17 +140,17 @@ def _settled(head: AlarmHead, policy: AlarmPolicy) -> Judgement:
 
 def _cleared(head: AlarmHead, policy: AlarmPolicy) -> Judgement:
     if head.state is AlarmState.ACKNOWLEDGED:
-        return Judgement(replace(head, state=AlarmState.NORMAL), Transition.CLEARED)
+        return Judgement(head._replace(state=AlarmState.NORMAL), Transition.CLEARED)
     if policy.latching:
         return Judgement(head)
     state = AlarmState.RETURN_TO_NORMAL_UNACKNOWLEDGED
-    return Judgement(replace(head, state=state), Transition.CLEARED)
+    return Judgement(head._replace(state=state), Transition.CLEARED)
 
 
 def _shelved(head: AlarmHead, policy: AlarmPolicy) -> Judgement:
     if head.shelved_until_ns is None or head.time_ns < head.shelved_until_ns:
         return Judgement(head)
-    released = replace(head, state=AlarmState.NORMAL, shelved_until_ns=None)
+    released = head._replace(state=AlarmState.NORMAL, shelved_until_ns=None)
     settled = _settled(released, policy)
     return Judgement(settled.head, settled.transition or Transition.UNSHELVED)
 
@@ -165,17 +165,17 @@ def command(head: AlarmHead, action: AlarmAction, *, until_ns: int | None = None
     if action is AlarmAction.ACKNOWLEDGE:
         return _acknowledged(head)
     if action is AlarmAction.SHELVE and head.state is not AlarmState.SHELVED:
-        shelved = replace(head, state=AlarmState.SHELVED, shelved_until_ns=until_ns)
+        shelved = head._replace(state=AlarmState.SHELVED, shelved_until_ns=until_ns)
         return Judgement(shelved, Transition.SHELVED)
     if action is AlarmAction.UNSHELVE and head.state is AlarmState.SHELVED:
-        released = replace(head, state=AlarmState.NORMAL, shelved_until_ns=None)
+        released = head._replace(state=AlarmState.NORMAL, shelved_until_ns=None)
         return Judgement(released, Transition.UNSHELVED)
     return Judgement(head)
 
 
 def _acknowledged(head: AlarmHead) -> Judgement:
     if head.state is AlarmState.RETURN_TO_NORMAL_UNACKNOWLEDGED:
-        return Judgement(replace(head, state=AlarmState.NORMAL), Transition.ACKNOWLEDGED)
+        return Judgement(head._replace(state=AlarmState.NORMAL), Transition.ACKNOWLEDGED)
     if head.state is AlarmState.UNACKNOWLEDGED:
-        return Judgement(replace(head, state=AlarmState.ACKNOWLEDGED), Transition.ACKNOWLEDGED)
+        return Judgement(head._replace(state=AlarmState.ACKNOWLEDGED), Transition.ACKNOWLEDGED)
     return Judgement(head)

@@ -7,7 +7,6 @@ that was scored tells that time after a restart. A quiet plant thus writes no al
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -92,7 +91,7 @@ class Judge:
         for machine in self._unsaved_heads:
             changed = machine in self._unsaved_alarms
             alarm = self.alarms[machine].model_dump_json() if changed else None
-            head = orjson.dumps(self._heads[machine]).decode()
+            head = orjson.dumps(self._heads[machine]._asdict()).decode()
             store.save_alarm(machine, head, alarm)
         self._unsaved_heads.clear()
         self._unsaved_alarms.clear()
@@ -101,7 +100,7 @@ class Judge:
         head, transition = judgement
         before = self._heads.get(machine)
         self._heads[machine] = head
-        if before is None or replace(before, time_ns=head.time_ns) != head:
+        if before is None or before.standing != head.standing:
             self._unsaved_heads.add(machine)
         alarm = None if transition is None else self._changed(machine, judgement, score)
         if alarm is not None:

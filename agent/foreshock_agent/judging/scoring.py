@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -40,8 +39,7 @@ AT_ONCE: Final = 64
 """Windows of one call: more cost as much time each, and the runtime keeps the memory of most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """A window that waits for its score; `received_ns` is when the reading came that ended it."""
 
     machine: str
@@ -63,8 +61,7 @@ def due_of(due: DueWindows, machines: Sequence[str], received_ns: Int64) -> list
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """What is known of a window: `model` is a SHA-256 or RULE; NaN where nothing was said.
 
     Without a model and without limits nothing is known: that neither raises nor clears an alarm.
@@ -90,6 +87,7 @@ class Scorer:
     def use(self, settings: Settings) -> None:
         """Judge by other limits and delays from now on, and cut windows by other rules."""
         self._settings = settings
+        self._policy: tuple[Model | None, AlarmPolicy] | None = None
         self._limits = {
             name: Limit(limit.low, limit.high) for name, limit in settings.limits.items()
         }
@@ -113,9 +111,12 @@ class Scorer:
 
     def policy(self, score: Score) -> AlarmPolicy:
         """Return the limits and delays by which a score is judged."""
-        if score.model == RULE or self.model is None:
-            return alarm_policy(self._settings.alarms, 0.0, 0.0)
-        return model_policy(self._settings.alarms, self.model)
+        model = None if score.model == RULE else self.model
+        if self._policy is None or self._policy[0] is not model:
+            alarms = self._settings.alarms
+            made = model_policy(alarms, model) if model else alarm_policy(alarms, 0.0, 0.0)
+            self._policy = model, made
+        return self._policy[1]
 
     def score(self, due: Sequence[Due]) -> list[Score]:
         """Score windows of any machines, many in one call of the model."""

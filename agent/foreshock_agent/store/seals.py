@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 Values = tuple[Any, ...]
 
+_AS_THEY_ARE: Final = frozenset({int, str, type(None)})
+
 
 def seal(values: Sequence[object]) -> int:
     """Return the checksum of a row's values, as SQLite will give them back."""
-    return zlib.crc32(repr([_kept(value) for value in values]).encode())
+    kept = [one if type(one) in _AS_THEY_ARE else _kept(one) for one in values]
+    return zlib.crc32(repr(kept).encode())
 
 
 def _kept(value: object) -> object:

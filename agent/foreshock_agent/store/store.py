@@ -170,8 +170,8 @@ class Store(Journaled):
     def add_scores(self, rows: Sequence[ScoreRow]) -> None:
         """Store scores."""
         self.begin()
-        epoch_n, number = self._cursors.now.n, self._cursors.number
-        SCORES.put(self._db, ((epoch_n, number(Stream.SCORES), *row) for row in rows))
+        epoch_n, first = self._cursors.now.n, self._cursors.number(Stream.SCORES, len(rows))
+        SCORES.put(self._db, ((epoch_n, seq, *row) for seq, row in enumerate(rows, first)))
 
     @journaled()
     def add_record(self, stream: Stream, body: str) -> None:
