@@ -60,11 +60,12 @@ class SessionBegan:
 
 @dataclass(frozen=True, slots=True)
 class LakeAcked:
-    """The lake holds a stream up to `seq`."""
+    """The lake holds a stream up to `seq`, as far as we sent it; it `said` how far it has it."""
 
     epoch: str
     stream: Stream
     seq: int
+    said: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,8 +218,8 @@ class Pipeline:
         match item:
             case Delivery():
                 self._command(item)
-            case LakeAcked(epoch, stream, seq):
-                self._store.acked(epoch, stream, seq)
+            case LakeAcked(epoch, stream, seq, said):
+                self._store.acked(epoch, stream, seq, said)
             case SwapModel() | UseSettings():
                 self._change(item)
             case StoreTask(work):

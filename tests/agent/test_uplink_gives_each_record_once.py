@@ -244,6 +244,26 @@ def test_a_lake_that_asks_for_what_it_had_is_answered_after_a_pause(tmp_path: Pa
     bench.close()
 
 
+@pytest.mark.parametrize("expected", [None, 1 << 40])
+def test_a_lake_cannot_acknowledge_what_it_was_never_sent(
+    tmp_path: Path, expected: int | None
+) -> None:
+    bench = Bench(tmp_path)
+    bench.take(*[healthy(1, slot) for slot in range(20)])
+    bare = Bare(bench)
+    bare.answer(bench.store.epoch, 1 << 40, expected)
+    assert bare.serve() == [(1, 10)]
+    bare.answer(bench.store.epoch, 1 << 40, expected)
+    assert bare.serve() == [(11, 20)]
+    for acked in bare.posted:
+        bench.step(acked)
+    bench.commit()
+    accounts = Ledger.read(bench.settings.database).accounts
+    assert (accounts["readings.delivered"], accounts["epochs.written_elsewhere"]) == (10, 1)
+    bare.outbox.close()
+    bench.close()
+
+
 def test_an_answer_that_is_nonsense_changes_nothing(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.take(*[healthy(1, slot) for slot in range(20)])

@@ -251,11 +251,14 @@ class Store(Journaled):
         self.accounts.add("letters.taken")
 
     @journaled()
-    def acked(self, epoch: str, stream: Stream, seq: int) -> None:
-        """The lake holds this stream up to `seq`: move the cursor, count what was delivered."""
+    def acked(self, epoch: str, stream: Stream, seq: int, said: int = 0) -> None:
+        """The lake holds this stream up to `seq`: move the cursor, count what was delivered.
+
+        It `said` how far it holds the stream, which may be more than we sent.
+        """
         if epoch not in self._cursors.epochs:
             return
-        if seq >= self._cursors.epochs[epoch].following[stream]:
+        if max(seq, said) >= self._cursors.epochs[epoch].following[stream]:
             # No copy mints our epoch; a machine put back to a snapshot of its memory goes on in it.
             log.error("the lake holds %s of %s beyond ours: who else writes it?", stream, epoch)
             self.accounts.add("epochs.written_elsewhere")

@@ -83,6 +83,7 @@ class Uplink:
         self._heard_s = clock.monotonic_s()
         self._under_way: dict[Stream, UnderWay] = {}
         self._marks: dict[Stream, dict[str, int]] = {stream: {} for stream in Stream}
+        self._sent: dict[Stream, dict[str, int]] = {stream: {} for stream in Stream}
         self._refusals = dict.fromkeys(Stream, 0)
         self._again: dict[Stream, set[str]] = {stream: set() for stream in Stream}
         self._not_before_s = dict.fromkeys(Stream, 0.0)
@@ -114,7 +115,11 @@ class Uplink:
         self.wake()
 
     def on_ack(self, payload: bytes) -> None:
-        """Take the lake's answer; runs in the connection's thread."""
+        """Take the lake's answer; runs in the connection's thread.
+
+        It acknowledges nothing that this process has not sent. A lake that holds more, of a start
+        before this one, says so again when it gets that again.
+        """
         try:
             ack = UpAck.from_bytes(payload)
             stream = Stream(ack.stream)
@@ -122,8 +127,12 @@ class Uplink:
             log.warning("ack refused: %s", error)
             return
         with self._lock:
-            self._settle(stream, ack)
-        self._post(LakeAcked(ack.epoch, stream, ack.seq))
+            sent = self._sent[stream].get(ack.epoch)
+            if sent is None:
+                return
+            believed = ack.model_copy(update={"seq": min(ack.seq, sent)})
+            self._settle(stream, believed)
+        self._post(LakeAcked(ack.epoch, stream, believed.seq, said=ack.seq))
         self.wake()
 
     def _settle(self, stream: Stream, ack: UpAck) -> None:
@@ -134,10 +143,9 @@ class Uplink:
         under_way = self._under_way.get(stream)
         if under_way is None or under_way.parcel.epoch != ack.epoch:
             return
-        if refused and under_way.parcel.first_seq <= ack.seq + 1:
-            # The lake asks for what is on its way already: an old answer, or one to a repeat.
-            return
-        if refused or ack.seq >= under_way.parcel.last_seq:
+        # A lake that asks for what is on its way already gives an old answer, or one to a repeat.
+        asks_for_earlier = refused and under_way.parcel.first_seq > ack.seq + 1
+        if asks_for_earlier or ack.seq >= under_way.parcel.last_seq:
             del self._under_way[stream]
 
     def _count_refusal(self, stream: Stream, ack: UpAck, *, refused: bool) -> None:
@@ -214,8 +222,10 @@ class Uplink:
             now_s + pause_s * random.uniform(0.8, 1.2),  # noqa: S311 - jitter, no secret
             min(under_way.tries + 1, 16),
         )
+        epoch, last_seq = under_way.parcel.epoch, under_way.parcel.last_seq
         with self._lock:
             self._under_way[stream] = sending
+            self._sent[stream][epoch] = max(last_seq, self._sent[stream].get(epoch, 0))
         if self._publish(topic, payload):
             self._charge(stream, size, now_s)
             return True
