@@ -6,7 +6,6 @@ import json
 import math
 import re
 from dataclasses import asdict, replace
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +18,12 @@ from foreshock_trainer.page import page
 from foreshock_trainer.result import Outcome
 from foreshock_trainer.study import Seen, Single, Study, study
 from foreshock_wire.pages.svg import Axes, nice_ticks, runs
+from tests.sound_html import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HOURS, HORIZON = 200, 48
-VOID = {"meta"}
 
 
 def seen(machines: int = 6, *, lead_times: bool = True) -> Seen:
@@ -83,34 +82,6 @@ def outcome(*, name: str = "foreshock", reasons: Sequence[str] = ()) -> Outcome:
         counts={"test_machines": 6, "windows": 600},
         seconds={"train": 1.5},
     )
-
-
-class Sound(HTMLParser):
-    """Raises on a tag that is not closed in order; collects the text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        del attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += f"{data}\n"
-
-
-def read(text: str) -> str:
-    parser = Sound()
-    parser.feed(text)
-    parser.close()
-    assert parser.open == []
-    return parser.text
 
 
 def test_a_page_tells_the_runs_figures_beside_the_idle_ones() -> None:

@@ -19,6 +19,7 @@ from foreshock_trainer.learn_options import TUNED, VOUCHED, learn_options, learn
 from foreshock_trainer.settings import LearnSettings, RetrainSettings
 from foreshock_trainer.tune_cli import tune
 from foreshock_trainer.ui_cli import ui
+from foreshock_wire.files import write_for_people
 from foreshock_wire.options import FILE, FOLDER, JSON
 
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ def retrain(
     outcome = run(settings, lambda line: click.echo(line, err=as_json), show_machines)
     result = outcome.as_json()
     if report:
-        report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_for_people(report, json.dumps(result, indent=2) + "\n")
     if html:
-        html.write_text(page(outcome), encoding="utf-8")
-        html.with_suffix(".json").write_text(json.dumps(outcome.whole()), encoding="utf-8")
+        write_for_people(html, page(outcome))
+        write_for_people(html.with_suffix(".json"), json.dumps(outcome.whole()))
     _print(result, outcome.lines(), as_json=as_json)
 
 

@@ -7,9 +7,15 @@ import os
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from foreshock_wire.errors import ForeshockError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+class FileNotWrittenError(ForeshockError):
+    """A file that somebody asked for cannot be written."""
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -30,6 +36,18 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         os.fsync(file.fileno())
     temp.replace(path)
     sync(path.parent)
+
+
+def write_for_people(path: Path, text: str) -> None:
+    """Write a file that somebody asked for.
+
+    Raises:
+        FileNotWrittenError: it cannot be written there.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FileNotWrittenError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def sync(path: Path) -> None:

@@ -27,7 +27,7 @@ from foreshock_wire.model import Model
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from foreshock_wire.messages import Alarm, AlarmState
 
     Int64 = npt.NDArray[np.int64]
+    Hear = Callable[[Readings], None]
 
 EVER_NS: Final = 1 << 62
 """Beyond every time there is; below every one with a minus."""
@@ -101,9 +102,11 @@ def installed(settings: Settings) -> Model | None:
 
 @contextmanager
 def opened(
-    database: Path, settings: Settings, model: Model | None, asked: Asked
+    database: Path, settings: Settings, model: Model | None, asked: Asked, hear: Hear | None = None
 ) -> Iterator[Replay]:
     """Look at one moment of a database, which a running agent may go on writing.
+
+    `hear` is given all readings of the machines that are asked for, chunk by chunk.
 
     Raises:
         NoStoreError: there is none.
@@ -114,16 +117,22 @@ def opened(
         known = {name for (name,) in db.execute("SELECT machine FROM machines")}
         if unknown := asked.machines - known:
             raise ReplayError(f"no readings of {', '.join(sorted(unknown))} were ever stored here")
-        yield Replay(db, settings, model, asked)
+        yield Replay(db, settings, model, asked, hear)
 
 
 class Replay:
     """One run over what is stored, a chunk at a time: its memory does not grow with the history."""
 
     def __init__(
-        self, db: sqlite3.Connection, settings: Settings, model: Model | None, asked: Asked
+        self,
+        db: sqlite3.Connection,
+        settings: Settings,
+        model: Model | None,
+        asked: Asked,
+        hear: Hear | None,
     ) -> None:
         self._db = db
+        self._hear = hear
         self._asked = asked
         self._scorer = Scorer(settings, model)
         self._judge = Judge(settings.at, self._scorer)
@@ -164,6 +173,8 @@ class Replay:
 
     def _due(self, chunk: Found) -> list[Due]:
         batch = self._of_asked(chunk.readings)
+        if self._hear is not None:
+            self._hear(batch)
         rows, names = rows_of(batch, self._tracks), self._tracks.machines
         machine = self._tracks.machine[rows.track]
         channel = self._tracks.columns(self._rings.spec.channels)[rows.track]

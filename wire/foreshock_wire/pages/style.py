@@ -22,10 +22,10 @@ h3{font-size:13px;margin:0 0 6px;color:var(--soft);font-weight:600}
 code{font-size:12px;margin-left:10px;overflow-wrap:anywhere}
 .badge{font-size:13px;font-weight:600;letter-spacing:0;padding:4px 11px;border-radius:99px;
 vertical-align:5px;margin-left:8px;color:#fff;background:var(--good);white-space:nowrap}
-.badge.bad{background:var(--bad)}
+.badge.bad{background:var(--bad)}.badge.soft{background:var(--soft)}
 .reasons{margin:12px 0 0;padding-left:20px;color:var(--bad)}
 .cards{display:grid;grid-template-columns:repeat(4,1fr);gap:12px;margin-top:24px}
-.card,figure,.wide,.facts>div{background:var(--card);border:1px solid var(--line);
+.card,figure,.wide,.said,.facts>div{background:var(--card);border:1px solid var(--line);
 border-radius:10px}
 .card{padding:14px 16px}
 .what{color:var(--soft);font-size:13px;font-weight:600}
@@ -38,12 +38,18 @@ figcaption span{display:block;color:var(--soft);font-size:12.5px;line-height:1.4
 svg{display:block;width:100%;height:auto;overflow:visible}
 .lines{display:grid;grid-template-columns:1fr 1fr;gap:12px}
 .line-of{padding:10px 12px 0}
-.line-of figcaption b{font-size:13px}
+.line-of figcaption b{font-size:13px;display:inline;margin-right:10px}
+.line-of figcaption span{display:inline;min-height:0}
+.stack{display:grid;gap:8px;margin-bottom:16px}
+.said{padding:12px 16px;break-inside:avoid}.said p{margin:4px 0 8px;max-width:78ch}
+.said table{margin-bottom:4px}.said th,.said td{padding-top:4px;padding-bottom:4px;font-size:13px}
 .wide{overflow-x:auto;padding:6px 16px}
 table{border-collapse:collapse;width:100%}
+details{margin-top:12px}summary{cursor:pointer;color:var(--soft);font-size:13px;margin-bottom:8px}
+td{white-space:nowrap}
 th,td{text-align:right;padding:7px 0 7px 18px;border-bottom:1px solid var(--line);font-size:14px}
 tr:last-child>*{border-bottom:0}
-th{color:var(--soft);font-weight:500}
+th{color:var(--soft);font-weight:500}a{color:var(--c1)}
 th[scope=row]{text-align:left;padding-left:0;color:var(--ink)}
 tr.us>*{font-weight:650;color:var(--c1)}
 .facts{display:grid;grid-template-columns:repeat(4,1fr);gap:12px;align-items:start}
@@ -56,10 +62,12 @@ tr.us>*{font-weight:650;color:var(--c1)}
 .area{opacity:.1}.band{opacity:.22}.dashed{stroke-dasharray:5 4}.dotted{stroke-dasharray:1.5 4}
 .dot{stroke:var(--card);stroke-width:1.5}
 .line.c1,.rule.c1{stroke:var(--c1)}.line.c2,.rule.c2{stroke:var(--c2)}
+.line.c3{stroke:var(--c3)}
 .line.soft,.rule.soft{stroke:var(--soft)}.rule.bad{stroke:var(--bad);stroke-width:2}
 .area.c1,.dot.c1,.bar.c1{fill:var(--c1)}.dot.c2,.band.c2{fill:var(--c2)}.dot.c3{fill:var(--c3)}
 .bar.soft{fill:var(--line)}.bar.bad{fill:var(--bad)}
 @media (max-width:900px){.cards,.facts{grid-template-columns:1fr 1fr}
 .plots,.lines{grid-template-columns:1fr}}
-@media print{body{background:#fff}figure,.card{break-inside:avoid}}
+@media print{body{background:#fff}main{max-width:none;padding:0}figure,.card{break-inside:avoid}
+h2{break-after:avoid}}
 """

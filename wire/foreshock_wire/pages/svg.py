@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 420
 HEIGHT: Final = 280
-LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 42
+LEFT, RIGHT, TOP = 48, 14, 12
+BOTTOM, BOTTOM_NAMELESS = 42, 26
 HOLE: Final = 2.5
 """A step this many times the usual one is a hole in a machine's time."""
 
@@ -25,7 +26,10 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """The frame of a plot: the ranges of x and y, their names and ticks, and its size."""
+    """The frame of a plot: the ranges of x and y, their names and ticks, and its size.
+
+    `x_labels` are written at `x_ticks` where numbers would not do.
+    """
 
     x: Point
     y: Point
@@ -37,14 +41,16 @@ class Axes:
     percent_y: bool = False
     width: int = WIDTH
     height: int = HEIGHT
+    x_labels: Sequence[str] = ()
 
     def at(self, x: float, y: float) -> Point:
         """Return where a point stands in the picture."""
         across = _position(x, self.x, log=self.log_x)
         up = _position(y, self.y)
+        bottom = BOTTOM if self.x_name else BOTTOM_NAMELESS
         return (
             round(LEFT + across * (self.width - LEFT - RIGHT), 1),
-            round(self.height - BOTTOM - up * (self.height - TOP - BOTTOM), 1),
+            round(self.height - bottom - up * (self.height - TOP - bottom), 1),
         )
 
     def draw(self, *marks: str, label: str) -> str:
@@ -62,12 +68,12 @@ class Axes:
             yield f'<line class="grid" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>'
             text = f"{tick:.0%}" if self.percent_y else f"{tick:g}"
             yield f'<text class="tick" x="{left - 7}" y="{y + 4}" text-anchor="end">{text}</text>'
-        for tick in self.x_ticks:
+        labels = self.x_labels or [f"{tick:g}" for tick in self.x_ticks]
+        for tick, label in zip(self.x_ticks, labels, strict=True):
             x = self.at(tick, self.y[0])[0]
             yield f'<line class="grid" x1="{x}" x2="{x}" y1="{bottom}" y2="{bottom + 4}"/>'
-            yield (
-                f'<text class="tick" x="{x}" y="{bottom + 17}" text-anchor="middle">{tick:g}</text>'
-            )
+            text = escape(label)
+            yield f'<text class="tick" x="{x}" y="{bottom + 17}" text-anchor="middle">{text}</text>'
         yield f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
         middle = (left + right) / 2
         yield (
@@ -147,14 +153,15 @@ def unbroken(times: Sequence[float], *, least: float = 0.0) -> list[tuple[int, i
     return list(pairwise([0, *breaks, len(times)]))
 
 
-def nice_ticks(end: float, count: int = 6) -> list[float]:
-    """Return about `count` round numbers from 0 to `end`."""
-    if not end > 0:
-        return [0.0]
-    rough = end / count
-    scale = 10 ** math.floor(math.log10(rough))
+def nice_ticks(end: float, count: int = 6, begin: float = 0.0) -> list[float]:
+    """Return about `count` round numbers from `begin` to `end`."""
+    if not end > begin:
+        return [begin]
+    rough = (end - begin) / count
+    scale = 10.0 ** math.floor(math.log10(rough))
     step = next(s * scale for s in (1, 2, 2.5, 5, 10) if s * scale >= rough)
-    return [i * step for i in range(math.floor(end / step + 1e-9) + 1)]
+    first, last = math.ceil(begin / step - 1e-9), math.floor(end / step + 1e-9)
+    return [i * step for i in range(first, last + 1)]
 
 
 def _position(value: float, span: Point, *, log: bool = False) -> float:
