@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, model_bytes: bytes) -> Path
 def run(folder: Path, line: str) -> Result:
     there = {"/etc/foreshock/agent.toml": "agent.toml"}
     words = [
-        str(folder / there.get(word, word)) if word.endswith((".toml", ".onnx")) else word
+        str(folder / there.get(word, word)) if word.endswith((".toml", ".onnx", ".html")) else word
         for word in shlex.split(line)[1:]
     ]
     return CliRunner().invoke(cli, words)

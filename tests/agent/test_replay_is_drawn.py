@@ -90,8 +90,7 @@ def test_what_was_tried_stands_beside_what_is_installed(
 def test_only_what_is_asked_for_is_drawn(config: Path) -> None:
     shown = read(drawn(config, "--machine", "pump-1", "--from", "2024-01-01T01:00:00Z"))
     assert "pump-0" not in shown
-    assert "2024-01-01 01:0" in shown
-    assert "2024-01-01 00:" not in shown
+    assert re.search(r"^2024-01-01 01:0\d:\d\d to 2024-01-01 0", shown, re.MULTILINE)
 
 
 def test_a_page_needs_nothing_from_elsewhere_and_all_its_points_are_numbers(config: Path) -> None:

@@ -139,7 +139,7 @@ def test_another_model_and_other_settings_are_tried(
 
     patient = tmp_path / "patient.toml"
     text = config_of(bench).read_text()
-    patient.write_text(text.replace("off_delay_s = 600", "on_delay_s = 1e9\noff_delay_s = 600"))
+    patient.write_text(text.replace("off_delay_s = 600", "on_delay_s = 1e8\noff_delay_s = 600"))
     report = told(config_of(bench), "--settings", str(patient), "--check")
     assert (report["raised"], report["checks"]["equal"]) == (0, report["windows"])
 

@@ -91,6 +91,7 @@ def replay(  # noqa: PLR0917 - click passes options by name
         tried = model is not None or settings is not None
         side = _side("as tried" if tried else "as installed", judge, story, tally)
         _draw(html, ours, terms, [side, *([_installed(ours, asked)] if tried else [])])
+        click.echo(f"drawn in {html}", err=as_json)
     for problem in problems:
         click.echo(f"not equal: {problem}", err=True)
     if problems:
@@ -156,4 +157,3 @@ def _draw(path: Path, ours: Settings, terms: Settings, sides: list[Side]) -> Non
     from foreshock_wire.files import write_for_people  # noqa: PLC0415 - heavy
 
     write_for_people(path, page(ours.at, sides, terms.limits, SystemClock().now_ns()))
-    click.echo(f"{path}: {len(sides[0].story.machines):,} machines drawn", err=True)
