@@ -37,6 +37,8 @@ SITE = "opt/foreshock/lib/python3.11/site-packages"
 PROGRAM = "/opt/foreshock/bin/foreshock"
 CONFIG = "/etc/foreshock/agent.toml"
 UNIT = "foreshock-agent"
+SOCKET = "/run/foreshock-broker/agent.sock"
+SOCKETS_MODE = "srwxrwx--- mosquitto"
 WAIT_S = 120.0
 MINUTES = 40
 FIRST_END = 4  # of a window of 8 minutes, every 2, of which half must be there
@@ -209,10 +211,9 @@ def deploy(gateway: Gateway, wheel: Path) -> str:
     write(gateway, PROGRAM, ENTRY)
     (gateway.root / PROGRAM[1:]).chmod(0o755)
     write(gateway, CONFIG, SETTINGS)
-    unit = DEPLOY / "systemd" / f"{UNIT}.service"
-    write(gateway, f"/etc/systemd/system/{UNIT}.service", unit.read_text(encoding="utf-8"))
-    for conf in (DEPLOY / "mosquitto").glob("*.conf"):
-        write(gateway, f"/etc/mosquitto/conf.d/{conf.name}", conf.read_text(encoding="utf-8"))
+    copy(gateway, f"systemd/{UNIT}.service", "/etc/systemd/system")
+    for name in ("delivery.conf", "gateway.conf"):
+        copy(gateway, f"mosquitto/{name}", "/etc/mosquitto/conf.d")
     model = tiny_model(CHANNELS[:2], length=8, stride=2, period_s=60.0, seed=1)
     sha256 = ModelStore(gateway.root / "var/lib/private/foreshock/models").install(model)
     gateway.run("systemctl", "restart", "mosquitto")
@@ -224,6 +225,12 @@ def start(gateway: Gateway) -> None:
     """Start the agent anew by its unit as it is now; returns when it says that it is ready."""
     gateway.run("systemctl", "daemon-reload")
     gateway.run("systemctl", "restart", UNIT)
+
+
+def copy(gateway: Gateway, name: str, folder: str) -> None:
+    """Copy a file of `deploy/` into a folder of the gateway."""
+    source = DEPLOY / name
+    write(gateway, f"{folder}/{source.name}", source.read_text(encoding="utf-8"))
 
 
 def write(gateway: Gateway, path: str, text: str) -> None:
@@ -273,6 +280,22 @@ def check_reload(gateway: Gateway) -> None:
     expect("process goes on", gateway.shown("MainPID"), pid)
 
 
+def check_socket(gateway: Gateway) -> None:
+    """The agent leaves the broker's port for its socket, which its group lets it open."""
+    copy(gateway, "mosquitto/socket.conf", "/etc/mosquitto/conf.d")
+    for unit, drop_in in (("mosquitto", "foreshock"), (UNIT, "socket")):
+        folder = f"{unit}.service.d"
+        copy(gateway, f"systemd/{folder}/{drop_in}.conf", f"/etc/systemd/system/{folder}")
+    write(gateway, CONFIG, f'{SETTINGS}\n[local]\nhost = "unix:{SOCKET}"\n')
+    gateway.run("systemctl", "daemon-reload")
+    gateway.run("systemctl", "restart", "mosquitto")
+    start(gateway)
+    before = stored(gateway)
+    gateway.python(PUBLISHER, str(MINUTES), str(MINUTES))
+    wait_for(lambda: stored(gateway) == before + 2 * MINUTES, "readings by the socket")
+    expect("who may open the socket", gateway.run("stat", "-c", "%A %G", SOCKET), SOCKETS_MODE)
+
+
 def check_watchdog(gateway: Gateway) -> None:
     """An agent that hangs is ended by systemd's watchdog and started again; nothing is lost."""
     drop_in = "[Service]\nWatchdogSec=5\nTimeoutAbortSec=5\n"  # not a minute, as on a gateway
@@ -280,11 +303,11 @@ def check_watchdog(gateway: Gateway) -> None:
     start(gateway)
     pid = gateway.shown("MainPID")
     gateway.run("systemctl", "kill", "--signal=SIGSTOP", "--kill-who=main", UNIT)
-    gateway.python(PUBLISHER, str(MINUTES), str(MINUTES))
+    gateway.python(PUBLISHER, str(2 * MINUTES), str(MINUTES))
     wait_for(lambda: gateway.shown("NRestarts") == "1", "systemd to end what hangs")
     wait_for(lambda: gateway.shown("ActiveState") == "active", "the next start")
     say(f"systemd has ended process {pid} and started {gateway.shown('MainPID')}")
-    wait_for(lambda: stored(gateway) == 4 * MINUTES, "what came meanwhile")
+    wait_for(lambda: stored(gateway) == 6 * MINUTES, "what came meanwhile")
     expect("broken laws", gateway.status()["broken_laws"], [])
 
 
@@ -308,6 +331,7 @@ def main() -> int:
         check_sandbox(gateway)
         check_scores(gateway, sha256)
         check_reload(gateway)
+        check_socket(gateway)
         check_watchdog(gateway)
     say(f"the gateway holds, in {time.monotonic() - began_s:.0f} s")
     return 0

@@ -49,6 +49,21 @@ def test_the_commented_defaults_are_the_defaults() -> None:
     assert Settings.model_validate(tomllib.loads("\n".join(opened))) == load(DEPLOY / "agent.toml")
 
 
+def test_the_sockets_path_is_one() -> None:
+    broker, folder, agent = (
+        (DEPLOY / name).read_text(encoding="utf-8")
+        for name in (
+            "mosquitto/socket.conf",
+            "systemd/mosquitto.service.d/foreshock.conf",
+            "agent.toml",
+        )
+    )
+    (path,) = re.findall(r"^listener 0 (\S+)$", broker, flags=re.MULTILINE)
+    assert f'host = "unix:{path}"' in broker
+    assert f'host = "unix:{path}"' in agent
+    assert f" {Path(path).parent}\n" in folder
+
+
 UNIT = DEPLOY / "systemd" / "foreshock-agent.service"
 COMMAND = "/opt/foreshock/bin/foreshock agent run --config /etc/foreshock/agent.toml"
 EXPOSURE = 1.5

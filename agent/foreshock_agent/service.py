@@ -361,7 +361,7 @@ class Service:
         if stuck := self._stuck():
             return stuck
         if not self._local.connected:
-            return "the local broker does not answer"
+            return f"the local broker does not answer: {self._settings.local.address}"
         return self._keeper.problem
 
     def _stuck(self) -> str:

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from foreshock_wire.broker import BrokerAddress, is_this_machine
+from foreshock_wire.broker import UNIX, BrokerAddress, BrokerError, check_socket, is_this_machine
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.messages import Id  # noqa: TC001 - pydantic reads it
 from foreshock_wire.topics import PREFIX, Gateway
@@ -41,7 +41,10 @@ class _Section(BaseModel):
 
 
 class BrokerSettings(_Section):
-    """How to reach a broker. A network is crossed with TLS, unless `insecure` says otherwise."""
+    """How to reach a broker. A network is crossed with TLS, unless `insecure` says otherwise.
+
+    `host` may be `unix:PATH`, a socket of this machine; port and TLS have no meaning there.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(default=1883, ge=1, le=65535)
@@ -60,6 +63,18 @@ class BrokerSettings(_Section):
                 f"{self.host} is across a network: set tls = true (and ca_file), "
                 "or insecure = true if the network itself is protected"
             )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _socket_stands_alone(self) -> Self:
+        try:
+            check_socket(self.host)
+        except BrokerError as error:
+            raise ValueError(str(error)) from None
+        needless = sorted({"port", "tls", "ca_file", "insecure"} & self.model_fields_set)
+        if self.host.startswith(UNIX) and needless:
+            message = f"{self.host} is a socket of this machine: leave out {', '.join(needless)}"
             raise ValueError(message)
         return self
 

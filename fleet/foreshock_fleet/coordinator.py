@@ -94,6 +94,7 @@ class Coordinator:
             clean_session=False,
             protocol=mqtt.MQTTv311,
             manual_ack=True,
+            transport=self._broker.transport,
         )
         self._broker.prepare(client)
         client.reconnect_delay_set(min_delay=1, max_delay=15)
@@ -103,7 +104,7 @@ class Coordinator:
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop` is called; `ready` is called at each connection to the broker."""
-        self._client.connect_async(self._broker.host, self._broker.port, keepalive=15)
+        self._client.connect_async(self._broker.place, self._broker.port, keepalive=15)
         self._client.loop_start()
         try:
             while not self._stopping.is_set():

@@ -102,6 +102,31 @@ def test_loopback_needs_no_tls(tmp_path: Path) -> None:
         path = write_settings(tmp_path)
 
 
+SOCKET = 'host = "unix:/run/broker/agent.sock"'
+
+
+def test_a_socket_of_this_machine_stands_in_the_place_of_host_and_port(tmp_path: Path) -> None:
+    path = write_settings(tmp_path)
+    path.write_text(path.read_text().replace("port = 1883", SOCKET))
+    assert str(load(path).local.address) == "unix:/run/broker/agent.sock"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (f"{SOCKET}\nport = 1883", "leave out port"),
+        (f'{SOCKET}\ntls = true\nca_file = "ca.pem"', "leave out ca_file, tls"),
+        ('host = "unix:agent.sock"', "the whole path"),
+        (f'host = "unix:/{"x" * 103}"', "too long"),
+    ],
+)
+def test_a_socket_that_cannot_be_meant_is_refused(tmp_path: Path, wrong: str, named: str) -> None:
+    path = write_settings(tmp_path)
+    path.write_text(path.read_text().replace("port = 1883", wrong))
+    assert "local: " in refusal(path)
+    assert named in refusal(path)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"site = ", b"\xff\xfe\x00", b"site = 1" + 5000 * b"0", b"site = " + 9999 * b"["],

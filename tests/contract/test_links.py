@@ -15,6 +15,7 @@ from foreshock_agent.mqtt.link import Delivery, Link, Outgoing, PahoLink, Sessio
 from foreshock_agent.settings import BrokerSettings
 from tests.contract.peer import WAIT_S, peer
 from tests.secured import USER, secured_broker
+from tests.sockets import SocketBroker, socket_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,8 +35,9 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 
 @pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[MosquittoBroker]:
-    with MosquittoBroker(tmp_path) as running:
+def mosquitto(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MosquittoBroker]:
+    by_port = getattr(request, "param", "tcp") == "tcp"
+    with MosquittoBroker(tmp_path) if by_port else socket_broker(tmp_path) as running:
         yield running
 
 
@@ -68,6 +70,11 @@ def until(condition: object, what: str) -> None:
         time.sleep(0.01)
 
 
+def settings_of(broker: Broker, keepalive_s: int) -> BrokerSettings:
+    where = {"host": broker.socket} if isinstance(broker, SocketBroker) else {"port": broker.port}
+    return BrokerSettings.model_validate(where | {"keepalive_s": keepalive_s, "reconnect_max_s": 1})
+
+
 @contextmanager
 def linked(
     client: Client,
@@ -79,10 +86,8 @@ def linked(
     client_id: str = AGENT,
     will: Will | None = None,
 ) -> Iterator[Link]:
-    if not isinstance(broker, BrokerSettings):
-        broker = BrokerSettings(port=broker.port, keepalive_s=keepalive_s, reconnect_max_s=1)
     link: Link = client(
-        broker,
+        broker if isinstance(broker, BrokerSettings) else settings_of(broker, keepalive_s),
         Session(
             client_id,
             filters=filters,
@@ -168,6 +173,7 @@ def test_many_messages_go_out_together_and_the_retained_ones_are_kept(
 
 
 @pytest.mark.needs("mosquitto")
+@pytest.mark.parametrize("mosquitto", ["tcp", "unix"], indirect=True)
 class TestOnMosquitto:
     """What the embedded broker cannot be asked for."""
 

@@ -35,7 +35,7 @@ def ways(lab: Lab) -> dict[str, Callable[[], object]]:
     def until_reported() -> None:
         lab.until_noticed()
         status, said = get(port, "/healthz")
-        assert (status, "the local broker does not answer" in said) == (503, True), said
+        assert (status, "the local broker does not answer: 127.0.0.1:" in said) == (503, True), said
 
     def freeze_cable() -> None:
         lab.uplink.desert()

@@ -1,4 +1,4 @@
-"""`fleet serve` reaches a broker that wants TLS and a login, and no network in the clear."""
+"""`fleet serve` reaches a broker by TLS and a login or by a socket, no network in the clear."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from foreshock.cli import cli
 from tests.fleet.conftest import set_up_signing
 from tests.secured import USER, Secured, secured_broker
+from tests.sockets import socket_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,13 +28,25 @@ def secured(tmp_path: Path, mosquitto_binary: str) -> Iterator[Secured]:
 
 @pytest.mark.needs("mosquitto")
 def test_tls_and_a_login_let_the_coordinator_in(secured: Secured, tmp_path: Path) -> None:
+    login = ("--username", USER, "--password-file", str(secured.password))
+    check_serves(
+        tmp_path, f"mqtts://127.0.0.1:{secured.port}", "--ca-file", str(secured.ca), *login
+    )
+
+
+@pytest.mark.needs("mosquitto")
+def test_a_socket_lets_the_coordinator_in(tmp_path: Path) -> None:
+    with socket_broker(tmp_path / "broker") as broker:
+        check_serves(tmp_path, broker.socket)
+
+
+def check_serves(tmp_path: Path, where: str, *options: str) -> None:
+    """A coordinator says that it has connected to this broker, and ends when it is told to."""
     set_up_signing(tmp_path / "fleet")
-    where = f"mqtts://127.0.0.1:{secured.port}"
     serving = subprocess.Popen(
         [
             *(sys.executable, "-m", "foreshock", "fleet", "serve", "--json", "--broker", where),
-            *("--ca-file", str(secured.ca), "--username", USER),
-            *("--password-file", str(secured.password), "--state", str(tmp_path / "fleet")),
+            *(*options, "--state", str(tmp_path / "fleet")),
         ],
         stdout=subprocess.PIPE,
         text=True,

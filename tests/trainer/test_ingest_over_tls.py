@@ -1,4 +1,4 @@
-"""The worker reaches a broker that wants TLS and a login, and trusts no other one."""
+"""The worker reaches a broker that wants TLS and a login, or by its socket, and trusts no other."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from foreshock_trainer.worker import IngestWorker
 from foreshock_wire.broker import BrokerAddress
 from tests.secured import USER, Secured, secured_broker
+from tests.sockets import socket_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +51,13 @@ def test_tls_and_a_login_let_the_worker_in(secured: Secured, lake: Lake) -> None
         password_file=secured.password,
     )
     assert connects(lake, address, wanted=1, for_s=DEADLINE_S) == 1
+
+
+@pytest.mark.needs("mosquitto")
+def test_a_socket_lets_the_worker_in(tmp_path: Path, lake: Lake) -> None:
+    with socket_broker(tmp_path / "broker") as broker:
+        address = BrokerAddress.parse(broker.socket)
+        assert connects(lake, address, wanted=1, for_s=DEADLINE_S) == 1
 
 
 # paho leaves the socket of a failed handshake to the garbage collector.

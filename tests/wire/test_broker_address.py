@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from foreshock_wire.broker import BrokerAddress, BrokerError, is_this_machine
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
         ("mqtt://localhost", "localhost", 1883, False),
         ("mqtts://mqtt.example.com", "mqtt.example.com", 8883, True),
         ("mqtts://10.0.0.7:9000/", "10.0.0.7", 9000, True),
+        ("unix:/run/broker/agent.sock", "unix:/run/broker/agent.sock", 1883, False),
     ],
 )
 def test_an_address_is_a_host_a_port_and_a_scheme(
@@ -45,6 +45,37 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         BrokerAddress.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("unix:", "whole path"),
+        ("unix:agent.sock", "whole path"),
+        ("unix:/run/broker/", "whole path"),
+        ("unix:/run/\0", "whole path"),
+        (f"unix:/{'ä' * 60}", "too long"),
+    ],
+)
+def test_a_path_that_no_socket_can_have_is_refused(text: str, why: str) -> None:
+    with pytest.raises(BrokerError, match=why):
+        BrokerAddress.parse(text)
+
+
+def test_a_socket_that_does_not_answer_says_why() -> None:
+    with TemporaryDirectory() as folder:  # a short path, as sockets need
+        path = Path(folder) / "agent.sock"
+        address = BrokerAddress.parse(f"unix:{path}")
+        with pytest.raises(FileNotFoundError, match=f"listener 0 {path}"):
+            address.connect(1.0)
+        path.touch()
+        with pytest.raises(OSError, match="this is no socket"):
+            address.connect(1.0)
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as nobody:
+            nobody.bind(str(path))
+            with pytest.raises(ConnectionRefusedError, match="is the broker up"):
+                address.connect(1.0)
+
+
 def test_a_network_is_crossed_with_tls_or_on_purpose() -> None:
     with pytest.raises(BrokerError, match=r"mqtts://mqtt\.example\.com:8883.*--insecure"):
         BrokerAddress.parse("mqtt.example.com:1883")
@@ -59,6 +90,8 @@ def test_secrets_do_not_stand_on_a_command_line() -> None:
 def test_options_that_contradict_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BrokerError, match="--ca-file needs TLS"):
         BrokerAddress.parse("localhost:1883", ca_file=tmp_path)
+    with pytest.raises(BrokerError, match="--ca-file needs TLS"):
+        BrokerAddress.parse("unix:/run/broker/agent.sock", ca_file=tmp_path)
     with pytest.raises(BrokerError, match="needs --username"):
         BrokerAddress.parse("localhost:1883", password_file=tmp_path)
 
@@ -76,7 +109,8 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 
 
 def test_the_text_of_an_address_is_one() -> None:
-    for text in ("localhost:1884", "mqtts://mqtt.example.com:8883", "[::1]:1883"):
+    tcp = ("localhost:1884", "mqtts://mqtt.example.com:8883", "[::1]:1883")
+    for text in (*tcp, "unix:/run/broker/agent.sock"):
         assert str(BrokerAddress.parse(text)) == text
 
 

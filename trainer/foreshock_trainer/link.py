@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,13 +47,15 @@ class UplinkLink:
         self.connects = 0
         """How often the broker has accepted us."""
         self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=False,
+            transport=broker.transport,
         )
         self._client.connect_timeout = CONNECT_TIMEOUT_S
         self._client.on_connect = self._connected
         self._client.on_subscribe = self._subscribed
         self._client.on_message = self._received
-        self._client.on_socket_open = _without_delay
         broker.prepare(self._client)
 
     def poll(self, timeout_s: float) -> list[Message]:
@@ -97,7 +98,7 @@ class UplinkLink:
     def _connect(self) -> None:
         self._opened_s = time.monotonic()
         try:
-            self._client.connect(self._broker.host, self._broker.port, keepalive=KEEPALIVE_S)
+            self._client.connect(self._broker.place, self._broker.port, keepalive=KEEPALIVE_S)
         except OSError as error:
             self._failed(str(error))
         else:
@@ -146,8 +147,3 @@ class UplinkLink:
         except UnicodeDecodeError:
             topic = "(a topic that is not UTF-8)"
         self._messages.append(Message(topic, bytes(message.payload), time.time_ns()))
-
-
-def _without_delay(_client: object, _userdata: object, link: Any) -> None:  # noqa: ANN401 - paho's socket
-    # Otherwise an answer waits for the broker's delayed TCP acknowledgement, 40 ms.
-    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

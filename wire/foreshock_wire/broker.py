@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 from foreshock_wire.errors import ForeshockError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+UNIX: Final = "unix:"
+"""Stands before the path of a Unix socket, in the place of a host."""
+
+SOCKET_PATH_BYTES: Final = 103
+"""The longest path that a socket can have everywhere (macOS; Linux takes four more)."""
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 """Schemes and the ports that IANA gave them."""
@@ -24,6 +30,8 @@ class BrokerError(ForeshockError):
 class _Client(Protocol):
     """What is needed of an MQTT client (paho's)."""
 
+    on_socket_open: Any
+
     def username_pw_set(self, username: str, password: str | None = None) -> None: ...
     def tls_set_context(self, context: ssl.SSLContext) -> None: ...
 
@@ -32,12 +40,13 @@ class _Client(Protocol):
 class BrokerAddress:
     """Where a broker listens, and who asks.
 
-    `tls` checks the broker's certificate against `ca_file`, or against the system's authorities;
-    the password is the first line of `password_file`.
+    `host` is a name, an address, or `unix:PATH` for a socket of this machine, where a port says
+    nothing. `tls` checks the broker's certificate against `ca_file`, or against the system's
+    authorities; the password is the first line of `password_file`.
     """
 
     host: str
-    port: int
+    port: int = PORTS["mqtt"]
     tls: bool = False
     ca_file: Path | None = None
     username: str | None = None
@@ -53,7 +62,7 @@ class BrokerAddress:
         password_file: Path | None = None,
         insecure: bool = False,
     ) -> Self:
-        """Return the address that HOST:PORT, mqtt://HOST:PORT or mqtts://HOST:PORT names.
+        """Return the address that HOST:PORT, mqtts://HOST:PORT (mqtt://) or unix:PATH names.
 
         A network is crossed with TLS, unless `insecure` says that it is protected itself.
 
@@ -69,13 +78,13 @@ class BrokerAddress:
                 "itself is protected"
             )
         if ca_file is not None and not tls:
-            raise BrokerError(f"--ca-file needs TLS: give mqtts://{host}:{PORTS['mqtts']}")
+            raise BrokerError(f"--ca-file needs TLS: give mqtts://HOST:{PORTS['mqtts']}")
         if password_file is not None and username is None:
             raise BrokerError("--password-file needs --username")
         return cls(host, port, tls, ca_file, username, password_file)
 
     def prepare(self, client: _Client) -> None:
-        """Give an MQTT client the credentials and the TLS settings.
+        """Give an MQTT client the credentials, the TLS settings, and a socket that does not wait.
 
         Raises:
             BrokerError: a file cannot be read, or holds no certificate.
@@ -84,8 +93,33 @@ class BrokerAddress:
             client.username_pw_set(self.username, self.password())
         if (context := self.context()) is not None:
             client.tls_set_context(context)
+        client.on_socket_open = lambda _client, _data, opened: _send_at_once(opened)
+
+    @property
+    def transport(self) -> Literal["tcp", "unix"]:
+        """How bytes get there, in paho's words."""
+        return "unix" if self.host.startswith(UNIX) else "tcp"
+
+    @property
+    def place(self) -> str:
+        """The host, or the socket's path: what a client connects to."""
+        return self.host.removeprefix(UNIX)
+
+    def connect(self, timeout_s: float) -> socket.socket:
+        """Return a connection, before any TLS.
+
+        Raises:
+            OSError: nobody answers; of a Unix socket it says why, and the way out.
+        """
+        if self.transport == "unix":
+            return _connected(self.place, timeout_s)
+        connected = socket.create_connection((self.host, self.port), timeout_s)
+        _send_at_once(connected)
+        return connected
 
     def __str__(self) -> str:
+        if self.transport == "unix":
+            return self.host
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'mqtts://' if self.tls else ''}{host}:{self.port}"
 
@@ -116,12 +150,62 @@ class BrokerAddress:
             raise BrokerError(f"CA file {self.ca_file}: {error}") from None
 
 
+def check_socket(host: str) -> None:
+    """Check the path in `unix:PATH`; another host is left alone.
+
+    Raises:
+        BrokerError: no socket can have that path.
+    """
+    path = host.removeprefix(UNIX)
+    if path == host:
+        return
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise BrokerError(
+            f"{host!r} is no path of a socket: give the whole path, like "
+            f"{UNIX}/run/foreshock-broker/agent.sock"
+        )
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+        raise BrokerError(
+            f"{host} is too long for a socket: at most {SOCKET_PATH_BYTES} bytes behind {UNIX}"
+        )
+
+
+def _send_at_once(connected: socket.socket) -> None:
+    """Let small messages not wait for the other end's delayed TCP acknowledgement, 40 ms."""
+    if connected.family != socket.AF_UNIX:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _connected(path: str, timeout_s: float) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX)
+    connected.settimeout(timeout_s)
+    try:
+        connected.connect(path)
+    except OSError as error:
+        connected.close()
+        raise type(error)(_why(error, path)) from None
+    return connected
+
+
+def _why(error: OSError, path: str) -> str:
+    """Say what a failure to connect to a Unix socket means, and what to do."""
+    match error:
+        case FileNotFoundError():
+            return f"no such socket; is the broker up, with a line `listener 0 {path}`?"
+        case PermissionError():
+            return "this user may not reach the socket: let it into the socket's group"
+        case _ if Path(path).exists() and not Path(path).is_socket():
+            return f"this is no socket: give the path of the broker's line `listener 0 {path}`"
+        case _:
+            return f"nobody answers at the socket ({error}); is the broker up?"
+
+
 def is_this_machine(host: str) -> bool:
-    """Say whether a host is this machine's loopback, by name or by address.
+    """Say whether a host is this machine: its loopback by name or by address, or a Unix socket.
 
     An IPv6 address may have a scope id or be a mapped IPv4 address.
     """
-    if host == "localhost":
+    if host == "localhost" or host.startswith(UNIX):
         return True
     try:
         ip = ipaddress.ip_address(host)
@@ -133,8 +217,11 @@ def is_this_machine(host: str) -> bool:
 
 def _parts(text: str) -> tuple[str, str, int]:
     problem = BrokerError(
-        f"broker {text!r} is not HOST:PORT or mqtts://HOST:PORT, like localhost:1883"
+        f"broker {text!r} is not HOST:PORT, mqtts://HOST:PORT or unix:PATH, like localhost:1883"
     )
+    if text.startswith(UNIX):
+        check_socket(text)
+        return "mqtt", text, PORTS["mqtt"]
     try:
         url = urlsplit(text if "://" in text else f"mqtt://{text}")
         host, port = url.hostname, url.port

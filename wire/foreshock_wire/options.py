@@ -42,7 +42,9 @@ def broker_options(help_text: str, *, required: bool = True) -> Callable[[Comman
     It is a `BrokerAddress`, or None where the broker is not `required` and none was named.
     """
     options = (
-        click.option("--broker", required=required, metavar="HOST:PORT|URL", help=help_text),
+        click.option(
+            "--broker", required=required, metavar="HOST:PORT|URL|unix:PATH", help=help_text
+        ),
         click.option("--ca-file", type=FILE, help="The authority of the broker's certificate."),
         click.option("--username", help="Who asks the broker."),
         click.option("--password-file", type=FILE, help="Its first line is the password."),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
-    from foreshock_agent.settings import BrokerSettings
+    from foreshock_wire.broker import BrokerAddress
 
 CONNECT_TIMEOUT_S: Final = 10.0
 READ_BYTES: Final = 65_536
@@ -37,8 +37,6 @@ class Channel:
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)  # noqa: FBT003
-        # Else an alarm waits for the broker's delayed TCP acknowledgement, 40 ms.
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         self._lock = threading.Lock()
         self._unsent = bytearray()
@@ -49,14 +47,13 @@ class Channel:
         self.sent_s = time.monotonic()
 
     @classmethod
-    def open(cls, broker: BrokerSettings, context: ssl.SSLContext | None) -> Channel:
+    def open(cls, broker: BrokerAddress, context: ssl.SSLContext | None) -> Channel:
         """Connect to a broker, by TLS if there is a context for it.
 
         Raises:
             OSError: it does not answer, or its certificate is not to be trusted.
         """
-        address = (broker.host, broker.port)
-        connected = socket.create_connection(address, CONNECT_TIMEOUT_S)
+        connected = broker.connect(CONNECT_TIMEOUT_S)
         try:
             if context is not None:
                 connected = context.wrap_socket(connected, server_hostname=broker.host)

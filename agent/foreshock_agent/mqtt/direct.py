@@ -46,8 +46,9 @@ class DirectLink:
         self, broker: BrokerSettings, session: Session, *, max_payload: int = 1 << 20
     ) -> None:
         self._broker, self._session, self._max_payload = broker, session, max_payload
+        self._address = broker.address
         self._subscriptions = Subscriptions(session.filters)
-        self._login, self._context = _login(broker, session), broker.address.context()
+        self._login, self._context = _login(broker, session), self._address.context()
         self._channel: Channel | None = None
         self._connection = 0
         self._ids = itertools.cycle(range(1, 65_536))
@@ -146,22 +147,18 @@ class DirectLink:
                 self._tell(error)
             except Exception:
                 self.errors += 1
-                log.exception("a bug in the connection to %s", self._where)
+                log.exception("a bug in the connection to %s", self._address)
             # Jitter: clients that lost their broker together must not come back in step.
             self._stopping.wait(self._retry_s * random.uniform(0.75, 1.25))  # noqa: S311
             self._retry_s = min(2 * self._retry_s, self._broker.reconnect_max_s)
 
     def _tell(self, error: Exception) -> None:
         if not self._stopping.is_set():
-            log.warning("broker %s: %s", self._where, str(error) or type(error).__name__)
-
-    @property
-    def _where(self) -> str:
-        return f"{self._broker.host}:{self._broker.port}"
+            log.warning("broker %s: %s", self._address, str(error) or type(error).__name__)
 
     def _live(self) -> None:
         """One connection, from its first byte to its last."""
-        channel = Channel.open(self._broker, self._context)
+        channel = Channel.open(self._address, self._context)
         try:
             reader = Reader(self._connection + 1, self._max_payload)
             first = self._greeted(channel, reader)
@@ -262,7 +259,7 @@ class DirectLink:
             return call()
         except Exception:
             self.errors += 1
-            log.exception("callback failed on %s", self._where)
+            log.exception("callback failed on %s", self._address)
             return None
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -129,8 +128,10 @@ class PahoLink:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self.errors = 0
+        self._address = broker.address
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
+            transport=self._address.transport,
             client_id=session.client_id,
             clean_session=not session.durable,
             manual_ack=session.durable,
@@ -143,15 +144,15 @@ class PahoLink:
         client.on_disconnect = self._disconnected
         client.on_message = self._received
         client.on_subscribe = self._subscribed
-        client.on_socket_open = _without_delay
         client.reconnect_delay_set(1, broker.reconnect_max_s)
         if (will := self._session.will) is not None:
             client.will_set(will.topic, will.payload, qos=1, retain=True)
-        broker.address.prepare(client)
+        self._address.prepare(client)
 
     def start(self) -> None:
         """Begin to connect; a broker that is down is tried again for ever."""
-        self._client.connect_async(self._broker.host, self._broker.port, self._broker.keepalive_s)
+        address = self._address
+        self._client.connect_async(address.place, address.port, self._broker.keepalive_s)
         self._client.loop_start()
 
     def stop(self) -> None:
@@ -216,7 +217,7 @@ class PahoLink:
         _properties: object,
     ) -> None:
         if reason.is_failure:
-            log.warning("broker %s:%s refuses: %s", self._broker.host, self._broker.port, reason)
+            log.warning("broker %s refuses: %s", self._address, reason)
             return
         with self._lock:
             self._connection += 1
@@ -273,9 +274,4 @@ class PahoLink:
             call(argument)
         except Exception:
             self.errors += 1
-            log.exception("callback failed on %s:%s", self._broker.host, self._broker.port)
-
-
-def _without_delay(_client: object, _userdata: object, opened: Any) -> None:  # noqa: ANN401 - paho's
-    """Send at once: else an alarm waits for the broker's delayed TCP acknowledgement, 40 ms."""
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            log.exception("callback failed on %s", self._address)
