@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PER_DAY = 1_000_000
+TODAY = 740_000
+IN_1970 = 719_163
 SENDS = st.lists(
     st.tuples(
         st.sampled_from(list(Stream)),
@@ -50,7 +52,7 @@ def test_no_day_takes_more_than_its_bytes_whatever_is_killed_when(
     sends: list[tuple[Stream, int, float, bool]],
 ) -> None:
     path = tmp_path_factory.mktemp("day") / "day.json"
-    at = [Moment(700_000, 1.0)]
+    at = [Moment(TODAY, 1.0)]
     sent: dict[int, int] = {}
 
     def begin() -> DayBudget:
@@ -71,7 +73,7 @@ def test_no_day_takes_more_than_its_bytes_whatever_is_killed_when(
 def test_the_more_urgent_may_always_send_what_the_less_urgent_may(
     count: int, remaining: float, days: int
 ) -> None:
-    spent, at = Spent(700_000, count), Moment(700_000 + days, remaining)
+    spent, at = Spent(TODAY, count), Moment(TODAY + days, remaining)
     left = [allowance(stream, PER_DAY, spent, at) for stream in Stream]
     assert left == sorted(left, reverse=True)
     assert left[0] == (max(0, PER_DAY - count) if days == 0 else PER_DAY)
@@ -79,7 +81,7 @@ def test_the_more_urgent_may_always_send_what_the_less_urgent_may(
 
 @given(st.floats(0, 1))
 def test_readings_leave_a_reserve_that_melts_as_the_day_goes_by(remaining: float) -> None:
-    at = Moment(700_000, remaining)
+    at = Moment(TODAY, remaining)
     most = allowance(Stream.READINGS, PER_DAY, Spent(), at)
     assert most == pytest.approx(PER_DAY * (1 - RESERVE[Stream.READINGS] * remaining), abs=1)
     after = Spent(at.day, most)
@@ -89,7 +91,7 @@ def test_readings_leave_a_reserve_that_melts_as_the_day_goes_by(remaining: float
 
 def test_a_kill_costs_a_hundredth_of_the_day_at_most(tmp_path: Path) -> None:
     path = tmp_path / "day.json"
-    day = Moment(700_000, 1.0)
+    day = Moment(TODAY, 1.0)
     budget = DayBudget(PER_DAY, path, lambda: 0, lambda _: day)
     for _ in range(50):
         budget.charge(997)
@@ -99,10 +101,39 @@ def test_a_kill_costs_a_hundredth_of_the_day_at_most(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_was_wrong_neither_doubles_a_day_nor_closes_it_for_good() -> None:
-    spent = Spent(700_000, PER_DAY)
-    assert spent.on(699_999).count == PER_DAY  # set back across midnight
-    assert spent.on(700_001).count == 0
-    assert Spent(999_999, PER_DAY).on(700_000).count == 0  # it had been far ahead
+    spent = Spent(TODAY, PER_DAY)
+    assert spent.on(TODAY - 1).count == PER_DAY  # set back across midnight
+    assert spent.on(TODAY + 1).count == 0
+    assert Spent(999_999, PER_DAY).on(TODAY).count == 0  # it had been far ahead
+
+
+def test_a_gateway_that_starts_without_its_time_has_one_budget_a_day(tmp_path: Path) -> None:
+    day = [Moment(TODAY, 0.5)]
+
+    def begin() -> DayBudget:
+        return DayBudget(PER_DAY, tmp_path / "day.json", lambda: 0, lambda _: day[0])
+
+    def left(budget: DayBudget) -> int:
+        return PER_DAY - int(budget.gauges()["uplink_bytes_today"])
+
+    step = PER_DAY // STEPS_A_DAY
+    begin().charge(PER_DAY // 2)
+    day[0] = Moment(IN_1970, 1.0)
+    begin().charge(PER_DAY // 4)
+    budget = begin()
+    assert PER_DAY // 4 - 3 * step <= left(budget) <= PER_DAY // 4
+    day[0] = Moment(TODAY, 0.4)
+    assert left(budget) <= PER_DAY // 4, "it was today, and is still"
+    day[0] = Moment(TODAY + 1, 0.4)
+    assert PER_DAY - PER_DAY // 4 - 3 * step <= left(budget) <= PER_DAY - PER_DAY // 4
+    assert left(begin()) <= PER_DAY - PER_DAY // 4, "what went up without a time may be of today"
+
+
+def test_a_gateway_that_never_gets_its_time_has_a_budget_every_day() -> None:
+    spent = Spent(IN_1970, PER_DAY, TODAY, PER_DAY // 2)
+    assert spent.on(IN_1970).count == PER_DAY
+    assert spent.on(IN_1970 + 1).count == 0
+    assert Spent(IN_1970 + 5, PER_DAY).on(IN_1970).count == PER_DAY, "started once more"
 
 
 def test_a_damaged_file_counts_the_day_anew(tmp_path: Path) -> None:
@@ -218,7 +249,7 @@ def make_lake(tmp_path: Path) -> Iterator[Callable[..., Lake]]:
 def test_on_a_small_plan_an_alarm_goes_up_today_and_the_readings_as_far_as_it_goes(
     make_lake: Callable[..., Lake],
 ) -> None:
-    day = [Moment(700_000, 1.0)]
+    day = [Moment(TODAY, 1.0)]
     lake = make_lake(lambda _: day[0], bytes_per_day=20_000)
     lake.fill(2_000)
     while lake.serve():
@@ -234,7 +265,7 @@ def test_on_a_small_plan_an_alarm_goes_up_today_and_the_readings_as_far_as_it_go
     assert sum(size for _, size in lake.sent) <= 20_000
 
     sent_before = len(lake.sent)
-    day[0] = Moment(700_001, 1.0)
+    day[0] = Moment(TODAY + 1, 1.0)
     while lake.serve():
         pass
     assert 14_000 - 2_000 < sum(size for _, size in lake.sent[sent_before:]) <= 20_000
@@ -243,7 +274,7 @@ def test_on_a_small_plan_an_alarm_goes_up_today_and_the_readings_as_far_as_it_go
 
 def test_more_alarms_than_a_day_holds_go_up_day_by_day(make_lake: Callable[..., Lake]) -> None:
     """As after weeks without a centre, on a plan that is not made for it."""
-    day = [Moment(700_000, 1.0)]
+    day = [Moment(TODAY, 1.0)]
     lake = make_lake(lambda _: day[0], bytes_per_day=20_000)
     for slot in range(10):
         for machine in range(60):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from foreshock_agent.clock import PLAUSIBLE_NS
 from foreshock_wire.files import write_durably
 from foreshock_wire.topics import Stream
 
@@ -28,6 +29,9 @@ STEPS_A_DAY: Final = 100
 """In how many parts a day is written down: a kill costs one part at most, and never overspends."""
 
 
+_FIRST_DAY: Final = datetime.fromtimestamp(PLAUSIBLE_NS / 1e9, UTC).toordinal()
+
+
 class Moment(NamedTuple):
     """A time of a civil day: the day's number, and which part of it is still to come (0 to 1)."""
 
@@ -37,18 +41,42 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What went up on the day with this number."""
+    """What went up on the day with this number.
+
+    A gateway that has not got its time yet may still be on the last day that it knew, `known_day`,
+    of which `known_count` is.
+    """
 
     day: int = 0
     count: int = 0
+    known_day: int = 0
+    known_count: int = 0
 
     def on(self, day: int) -> Spent:
         """Return what counts on `day`: a new day begins at nothing.
 
         A clock that is set back by a day or less opens no budget anew; one that is further behind
-        was wrong before.
+        was wrong before. Without a time, each start begins at the same day.
         """
-        return self if self.day - 1 <= day <= self.day else Spent(day)
+        if _is_known(day) != _is_known(self.day):
+            return self._when_set(day) if _is_known(day) else self._without_time(day)
+        goes_on = _is_same(self.day, day) if _is_known(day) else day <= self.day
+        return self if goes_on else Spent(day)
+
+    def _without_time(self, day: int) -> Spent:
+        return Spent(day, self.count, self.day, self.count)
+
+    def _when_set(self, day: int) -> Spent:
+        before = 0 if _is_same(self.known_day, day) else self.known_count
+        return Spent(day, self.count - before)
+
+
+def _is_same(day: int, now: int) -> bool:
+    return day - 1 <= now <= day
+
+
+def _is_known(day: int) -> bool:
+    return day >= _FIRST_DAY
 
 
 def allowance(stream: Stream, per_day: int, spent: Spent, at: Moment) -> int:
@@ -68,7 +96,8 @@ def read_spent(path: Path) -> Spent:
     """Return what the file says; of none, or one that is damaged, nothing was spent."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return Spent(int(raw["day"]), int(raw["count"]))
+        least = {"known_day": 0, "known_count": 0}  # what an earlier version did not write
+        return Spent(**{field.name: int((least | raw)[field.name]) for field in fields(Spent)})
     except FileNotFoundError:
         return Spent()
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -107,10 +136,10 @@ class DayBudget:
         if self._per_day is None:
             return
         today = self._spent.on(self._moment(self._now_ns()).day)
-        self._spent = Spent(today.day, today.count + size)
+        self._spent = replace(today, count=today.count + size)
         if self._spent.day != self._set_aside.day or self._spent.count > self._set_aside.count:
             step = max(1, self._per_day // STEPS_A_DAY)
-            self._set_aside = Spent(self._spent.day, self._spent.count + step)
+            self._set_aside = replace(self._spent, count=self._spent.count + step)
             self._save()
 
     def _save(self) -> None:
