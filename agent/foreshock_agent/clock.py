@@ -86,10 +86,15 @@ def boot_id(credentials: str | None) -> str:
 
 
 class ClockWatch:
-    """Notices that the clock was set: by how much it moved against the time since boot."""
+    """Notices that the clock was set: by how much it moved against the time since boot.
 
-    def __init__(self, boot: str) -> None:
+    If the process before began (at `last_start_ns`) without its time, this one notes the time that
+    it finds, by which the stamps of that one can be put right.
+    """
+
+    def __init__(self, boot: str, last_start_ns: int | None = None) -> None:
         self._boot = boot
+        self._was_unset = last_start_ns is not None and not is_trusted(last_start_ns)
         self._offset_ns: int | None = None
 
     def look(self, utc_ns: int, boot_ns: int) -> ClockNoted | None:
@@ -100,7 +105,7 @@ class ClockWatch:
         if before_ns is not None and abs(step_ns) < STEP_NS:
             return None
         self._offset_ns = offset_ns
-        if before_ns is None and not begins_unset:
+        if before_ns is None and not (begins_unset or self._was_unset):
             return None
         return ClockNoted(
             time_ns=utc_ns,

@@ -138,7 +138,7 @@ class Pipeline:
         self._clock = clock
         self._outside = outside
         self._inbox: Inbox[Item] = Inbox(_size)
-        self._clock_watch = ClockWatch(clock.boot)
+        self._clock_watch = ClockWatch(clock.boot, store.last_start_ns)
         self._identity = IntakeIdentity(store.intake())
         self._machines = Machines(scorer.window_spec, store, sources.tracks)
         self._judge = Judge(settings.at, scorer, store.alarms(), self._machines.scored_ns())

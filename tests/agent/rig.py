@@ -194,10 +194,12 @@ class Bench:
         extra: str = "",
         windows: str = "",
         batch_records: int = 100,
+        utc_ns: int | None = None,
     ) -> None:
         config = write_settings(folder, windows=windows, batch_records=batch_records, extra=extra)
         self.settings: Settings = load(config)
         self.clock = TestClock()
+        self.clock.utc_ns = self.clock.utc_ns if utc_ns is None else utc_ns
         self.acked: list[Delivery] = []
         self.published: list[Outgoing] = []
         self.store = Store(self.settings.database, self.clock.now_ns())

@@ -37,7 +37,11 @@ class Gateway:
         self.start()
 
     def start(self) -> None:
-        self.bench = Bench(self.folder)
+        self.bench = Bench(self.folder, utc_ns=self.now_ns)
+
+    @property
+    def now_ns(self) -> int:
+        return TRUE_NS + self.minutes * MINUTE_NS + self.wrong_ns
 
     def stop(self) -> None:
         self.bench.commit()
@@ -47,7 +51,7 @@ class Gateway:
     def hear(self, topic: str, payload: bytes) -> None:
         self.minutes += 1
         clock = self.bench.clock
-        clock.utc_ns = TRUE_NS + self.minutes * MINUTE_NS + self.wrong_ns
+        clock.utc_ns = self.now_ns
         clock.booted_ns = TRUE_NS + self.wrong_ns
         self.bench.step(Delivery(topic, payload, self.minutes, 1, dup=False, connection=1))
 
@@ -84,6 +88,21 @@ def test_an_earlier_epoch_of_the_boot_and_all_before_the_clock_was_set(gateway: 
     assert stored == [*wrong, BEGIN_NS, *minutes(7, 8)]
     clocks = Clocks.read(gateway.lake.events())
     assert gateway.times(clocks) == [*minutes(1, 2, 3, 4, 5), BEGIN_NS, *minutes(7, 8)]
+
+
+def test_a_clock_that_was_set_while_the_agent_was_away(gateway: Gateway) -> None:
+    for _ in range(2):
+        gateway.hear_plain(3)
+        gateway.stop()
+        gateway.start()
+    gateway.stop()
+    gateway.wrong_ns = 0
+    for _ in range(2):
+        gateway.start()
+        gateway.hear_plain(2)
+        gateway.stop()
+    clocks = Clocks.read(gateway.lake.events())
+    assert gateway.times(clocks) == minutes(*range(1, 11))
 
 
 def test_a_clock_that_is_set_wrong_and_back(gateway: Gateway) -> None:

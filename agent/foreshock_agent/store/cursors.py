@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from foreshock_agent.store.seals import CURSORS, EPOCHS
@@ -67,6 +68,11 @@ class Cursors:
     def now(self) -> Epoch:
         """The epoch of this start."""
         return next(reversed(self.epochs.values()))
+
+    @property
+    def before(self) -> Epoch | None:
+        """The epoch of the last start of which something is left."""
+        return next(islice(reversed(self.epochs.values()), 1, None), None)
 
     def number(self, stream: Stream, count: int = 1) -> int:
         """Give out the next `count` seqs of this start's stream; return the first."""

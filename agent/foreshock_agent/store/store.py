@@ -114,6 +114,12 @@ class Store(Journaled):
         """The epoch of this start: what is stored from now on is numbered in it."""
         return self._cursors.now.name
 
+    @property
+    def last_start_ns(self) -> int | None:
+        """When the start before this one was (UTC, as the clock stood); None if that is over."""
+        before = self._cursors.before
+        return None if before is None else before.started_ns
+
     def close(self) -> None:
         """Close; what was not committed is not there."""
         self.beacon.close()
