@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -66,6 +67,8 @@ def run(config: Path, log_level: str) -> None:
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     asks = Asks()
     asks.hear_signals()
+    # What was imported stays: to look through it again for garbage would stop all threads.
+    gc.freeze()
     run_agent(lambda: load(config), _version(), asks, Supervisor(os.environ))
 
 

@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import orjson
+
 from foreshock_agent.clock import ClockWatch
 from foreshock_agent.damage.errors import corruption_told
 from foreshock_agent.intake.commands import command_of
@@ -286,7 +288,7 @@ class Pipeline:
 
     def _score_message(self, score: Score) -> Outgoing:
         topic = topics.score(self._settings.at, score.due.machine)
-        return Outgoing(topic, message_of(score).to_bytes())
+        return Outgoing(topic, orjson.dumps(message_of(score)))
 
     def _announce(self, alarm: Alarm | None) -> None:
         if alarm is None:

@@ -94,5 +94,6 @@ def alarm_lines(one: Judged) -> Iterator[str]:
 
 def json_of(one: Judged) -> dict[str, Any]:
     """Return a window as JSON."""
-    told = message_of(one.score).model_dump(mode="json", exclude={"v"})
-    return told | {"state": str(one.state), "check": str(one.check)}
+    told = message_of(one.score) | {"state": str(one.state), "check": str(one.check)}
+    del told["v"]
+    return told

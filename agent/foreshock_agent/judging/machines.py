@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_ROWS: Final = 50_000
+SNAPSHOT_ROWS: Final = 100_000
 SNAPSHOT_CHUNKS: Final = 500
 """What a restart replays at most, in readings and in chunks (more where a snapshot is large)."""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foreshock_agent.judging.scoring import RULE
 from foreshock_agent.store.records import ScoreRow
-from foreshock_wire.messages import Score as ScoreMessage
 
 if TYPE_CHECKING:
     from foreshock_agent.judging.scoring import Score
@@ -26,16 +25,22 @@ def row_of(score: Score, now_ns: int) -> ScoreRow:
     )
 
 
-def message_of(score: Score) -> ScoreMessage:
-    """Return the message; of limits' scores it tells neither a margin nor a model."""
-    return ScoreMessage(
-        machine=score.due.machine,
-        time_ns=score.due.window.end_ns,
-        probability=_told(score.probability),
-        novelty=_told(score.novelty),
-        margin=None if score.model == RULE else _told(score.margin),
-        model=None if score.model == RULE else score.model,
-    )
+def message_of(score: Score) -> dict[str, Any]:
+    """Return the fields of a `foreshock_wire.messages.Score`; for JSON as they are.
+
+    Of limits' scores it tells neither a margin nor a model. A plain dict, since every window pays
+    for it; a test reads it back as the message.
+    """
+    by_model = score.model != RULE
+    return {
+        "v": 1,
+        "machine": score.due.machine,
+        "time_ns": score.due.window.end_ns,
+        "probability": _told(score.probability),
+        "novelty": _told(score.novelty),
+        "margin": _told(score.margin) if by_model else None,
+        "model": score.model if by_model else None,
+    }
 
 
 def _told(value: float) -> float | None:

@@ -112,7 +112,7 @@ class Tracks:
         if len(batch.machines) == 1:
             known = [self._numbers.get((batch.machines[0], name)) for name in batch.channels]
             if None not in known:
-                return np.array(known, np.int64)[batch.channel]
+                return np.array(known, np.int64).take(batch.channel)
         channels = len(batch.channels)
         pair = batch.channel.astype(np.int64)
         if len(batch.machines) > 1:
