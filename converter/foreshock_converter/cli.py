@@ -23,16 +23,28 @@ def cli() -> None:
     """Look into a model file, prove it, or bring a model that you trained elsewhere."""
 
 
-@cli.command(epilog="Example: foreshock convert inspect model.onnx")
+@cli.command(
+    epilog="""\b
+Examples:
+  foreshock convert inspect model.onnx
+  foreshock convert inspect model.onnx --html model.html
+"""
+)
 @model_file
+@click.option("--html", type=FILE, help="Draw it there: one page for a browser, or for paper.")
 @JSON
-def inspect(file: Path, *, as_json: bool) -> None:
+def inspect(file: Path, html: Path | None, *, as_json: bool) -> None:
     """Print what a model file says of itself."""
-    from foreshock_converter import inspection  # noqa: PLC0415 - loads onnx
+    from foreshock_converter import inspection, inspection_page  # noqa: PLC0415 - loads onnx
+    from foreshock_wire.files import write_for_people  # noqa: PLC0415 - one use
 
     data = file.read_bytes()
-    facts = inspection.facts(data)
-    click.echo(json.dumps(facts) if as_json else "\n".join(inspection.lines(data, facts)))
+    model = Model.load(data)
+    facts = inspection.facts(model, data)
+    if html:
+        write_for_people(html, inspection_page.page(model.spec, facts))
+        click.echo(f"drawn in {html}", err=as_json)
+    click.echo(json.dumps(facts) if as_json else "\n".join(inspection.lines(model.spec, facts)))
 
 
 @cli.command(

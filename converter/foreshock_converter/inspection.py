@@ -9,24 +9,21 @@ import numpy as np
 import onnx
 
 from foreshock_wire.container import Container
-from foreshock_wire.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy.typing as npt
+
+    from foreshock_wire.model import Model
     from foreshock_wire.spec import Histogram, ModelSpec
 
 BARS: Final = " ▁▂▃▄▅▆▇█"
 COLUMNS: Final = 16
 
 
-def facts(data: bytes) -> dict[str, Any]:
-    """Return a model file's facts: its spec without the arrays that only programs read, its graph.
-
-    Raises:
-        ModelError: the bytes are no model file that may run.
-    """
-    model = Model.load(data)
+def facts(model: Model, data: bytes) -> dict[str, Any]:
+    """Return the facts of a model and its file: its spec but for the large arrays, its graph."""
     spec = model.spec
     plain = json.loads(spec.to_json())
     golden = plain.pop("golden")
@@ -41,9 +38,8 @@ def facts(data: bytes) -> dict[str, Any]:
     }
 
 
-def lines(data: bytes, told: dict[str, Any]) -> list[str]:
-    """Return `told`, the facts of `data`, for a person."""
-    spec = Model.load(data).spec
+def lines(spec: ModelSpec, told: dict[str, Any]) -> list[str]:
+    """Return the facts of a model file for a person."""
     return [*_rows(spec, told), "", *_references(spec)]
 
 
@@ -63,7 +59,7 @@ def _rows(spec: ModelSpec, told: dict[str, Any]) -> Iterator[str]:
         **{f"alarm of {kind}": f"{limit:g}" for kind, limit in spec.thresholds.items()},
         "modes": ", ".join(spec.modes) or "none",
         "lead time": f"quantiles {', '.join(f'{q:g}' for q in spec.lead_time_quantiles) or 'none'}",
-        "explained": _explained(spec),
+        "explained": explained(spec),
         "advice": "; ".join(f"{entry.mode}: {entry.text}" for entry in spec.advice) or "none",
         "provenance": ", ".join(f"{k} {v}" for k, v in spec.provenance.items()) or "none",
         "golden": f"{told['golden_windows']} windows",
@@ -81,7 +77,8 @@ def _kinds(spec: ModelSpec) -> dict[str, None]:
     return dict.fromkeys(name.rpartition(".")[2] for name in spec.features)
 
 
-def _explained(spec: ModelSpec) -> str:
+def explained(spec: ModelSpec) -> str:
+    """Return how the model explains an alarm."""
     told = spec.explanation
     if told.permutations:
         return (
@@ -134,10 +131,18 @@ def _references(spec: ModelSpec) -> Iterator[str]:
 
 
 def _bars(histogram: Histogram) -> str:
-    """Draw a density over equal steps; the bins hold about equal shares and differ in width."""
+    heights = np.ceil(density(histogram) * (len(BARS) - 1)).astype(int)
+    return "".join(BARS[height] for height in heights)
+
+
+def density(histogram: Histogram, columns: int = COLUMNS) -> npt.NDArray[np.float64]:
+    """Return how densely values lay in equal steps, the densest as 1: float64[columns].
+
+    The histogram's own bins hold about equal shares and differ in width.
+    """
     edges = np.array(histogram.edges)
     cumulative = np.concatenate([[0], np.cumsum(histogram.counts)])
-    steps = np.interp(np.linspace(edges[0], edges[-1], COLUMNS + 1), edges, cumulative)
-    density = np.diff(steps)
-    heights = np.ceil(density / density.max() * (len(BARS) - 1)).astype(int)
-    return "".join(BARS[height] for height in heights)
+    steps = np.interp(np.linspace(edges[0], edges[-1], columns + 1), edges, cumulative)
+    found: npt.NDArray[np.float64] = np.diff(steps)
+    found /= max(float(found.max()), 1e-300)
+    return found

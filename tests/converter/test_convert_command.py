@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,9 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from foreshock_converter.cli import cli
+from foreshock_converter.inspection_page import page
 from foreshock_converter.keepsake import kept
 from foreshock_converter.sample import train
 from foreshock_wire.errors import NotAModelError
+from foreshock_wire.spec import Advice, Histogram
+from tests.sound_html import read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +67,49 @@ def test_inspect_tells_a_machine(file: Path, model: Model) -> None:
     assert facts["features"] == list(model.spec.features)
     assert facts["golden_windows"] == 8
     assert "baseline" not in facts
+
+
+def test_inspect_draws_what_it_tells(file: Path, model: Model, tmp_path: Path) -> None:
+    out = tmp_path / "model.html"
+    facts = last_object(convert("inspect", file, "--html", out, "--json"))
+    text, spec = out.read_text("utf-8"), model.spec
+    shown = read(text)
+    assert not re.search(r"https?:|<script|<link|<img|url\(|@import|src=", text)
+    assert all(name in shown for name in (model.sha256, *spec.channel_ids, "ai.onnx"))
+    for one in spec.advice:
+        assert f"\n{one.text}\n" in shown
+    for name, value in spec.provenance.items():
+        assert f"{name}\n{value}" in shown
+    assert spec.golden is not None
+    told = [f"{margin:+.3f}" for margin in spec.golden.margin if not np.isnan(margin)]
+    assert told
+    assert all(margin in shown for margin in told)
+    assert shown.count("no score") == len(spec.golden.margin) - len(told)
+    assert "nan" not in text
+    assert text.count('<rect class="bar') == 16 * len(spec.reference)
+    assert facts["sha256"] == model.sha256
+
+
+def test_a_strange_model_is_drawn_all_the_same(model: Model) -> None:
+    hostile = "</td><script>&\"'"
+    spec = replace(
+        model.spec,
+        name=hostile,
+        channels=tuple(replace(one, unit=hostile) for one in model.spec.channels),
+        advice=(Advice(hostile, hostile),),
+        provenance={hostile: hostile},
+        reference={model.spec.features[0]: Histogram((1.0, 1.0), (0,))},
+        baseline=np.full_like(model.spec.baseline, np.nan),
+        golden=None,
+    )
+    told = {"sha256": model.sha256, "bytes": 1, "healthy": {}}
+    graph = {"opsets": {hostile: 1}} | dict.fromkeys(
+        ("nodes", "trees", "splits", "metadata_bytes"), 0
+    )
+    text = page(spec, told | {"graph": graph})
+    assert "<script" not in text
+    assert "nan" not in text
+    assert read(text).count(hostile) >= 6
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from foreshock_agent.desk.alarm_text import describe
 from foreshock_agent.desk.replay_text import MEANS
 from foreshock_wire.messages import AlarmState
 from foreshock_wire.pages.clock_ticks import clock_ticks
-from foreshock_wire.pages.parts import badge, card, cards, document, figure, note, section
+from foreshock_wire.pages.parts import badge, card, cards, document, figure, note, section, table
 from foreshock_wire.pages.svg import Axes, nice_ticks, unbroken
 from foreshock_wire.times import rfc3339
 
@@ -212,7 +212,8 @@ def _channel(
 def _risk(side: Side, one: MachineStory, frame: Frame) -> str:
     name = f"risk, {side.name}"
     if not one.risk.count:
-        return figure(name, f"no model gave one: {_by_limits(one)}", "", "line-of")
+        why = _by_limits(one) if one.windows else "no window had enough of what it reads"
+        return figure(name, f"no model gave one: {why}", "", "line-of")
     axes = frame.axes((0.0, 1.0), HALVES)
     limit = side.threshold
     drawn = axes.draw(
@@ -286,19 +287,12 @@ def _reasons(alarm: Alarm, side: Side) -> str:
         return ""
     pushed = "beyond it by" if alarm.source == "rule" else "pushed (log-odds)"
     usual = "limit" if alarm.source == "rule" else "healthy"
-    head = "".join(f"<th>{name}</th>" for name in ("", pushed, "was", usual))
-    rows = "".join(_reason(reason, side.units.get(reason.channel, "")) for reason in alarm.reasons)
-    return f"<table><tr>{head}</tr>{rows}</table>"
+    rows = (_reason(reason, side.units.get(reason.channel, "")) for reason in alarm.reasons)
+    return table((pushed, "was", usual), rows)
 
 
-def _reason(reason: Reason, unit: str) -> str:
-    unit = reason.unit or unit
-    values = (
-        "-" if value is None else f"{value:.4g} {unit}".strip()
-        for value in (reason.value, reason.healthy)
-    )
-    cells = "".join(f"<td>{escape(cell)}</td>" for cell in values)
-    return (
-        f"<tr><th scope='row'>{escape(reason.channel)}</th>"
-        f"<td>{reason.contribution:+.2f}</td>{cells}</tr>"
-    )
+def _reason(reason: Reason, unit: str) -> Iterator[str]:
+    yield reason.channel
+    yield f"{reason.contribution:+.2f}"
+    for value in (reason.value, reason.healthy):
+        yield "-" if value is None else f"{value:.4g} {reason.unit or unit}".strip()

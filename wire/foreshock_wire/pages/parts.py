@@ -56,6 +56,18 @@ def figure(name: str, about: str, drawn: str, style: str = "") -> str:
     return f"<figure{styled}><figcaption><b>{escape(name)}</b>{told}</figcaption>{drawn}</figure>"
 
 
+def table(head: Iterable[str], rows: Iterable[Iterable[str]], style: str = "") -> str:
+    """Return a table of texts; the first column names the rows, and has no name of its own."""
+    names = "".join(f"<th>{escape(name)}</th>" for name in ("", *head))
+    styled = f' class="{style}"' if style else ""
+    return f"<table{styled}><tr>{names}</tr>{''.join(map(_row, rows))}</table>"
+
+
+def _row(cells: Iterable[str]) -> str:
+    first, *rest = map(escape, cells)
+    return f"<tr><th scope='row'>{first}</th>{''.join(f'<td>{cell}</td>' for cell in rest)}</tr>"
+
+
 def facts(lists: Mapping[str, Mapping[str, object]]) -> str:
     """Return lists of facts side by side, each under its name."""
     return f"<div class='facts'>{''.join(_list(*one) for one in lists.items())}</div>"

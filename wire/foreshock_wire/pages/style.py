@@ -31,7 +31,7 @@ border-radius:10px}
 .what{color:var(--soft);font-size:13px;font-weight:600}
 .value{font-size:30px;font-weight:650;letter-spacing:-.02em;line-height:1.35}
 .note{color:var(--soft);font-size:12.5px;line-height:1.4}
-.plots{display:grid;grid-template-columns:repeat(3,1fr);gap:12px;margin-top:32px}
+.plots{display:grid;grid-template-columns:repeat(3,1fr);gap:12px;margin:32px 0 12px}
 figure{margin:0;padding:14px 14px 8px}
 figcaption b{display:block}
 figcaption span{display:block;color:var(--soft);font-size:12.5px;line-height:1.4;min-height:2.8em}
@@ -43,6 +43,9 @@ svg{display:block;width:100%;height:auto;overflow:visible}
 .stack{display:grid;gap:8px;margin-bottom:16px}
 .said{padding:12px 16px;break-inside:avoid}.said p{margin:4px 0 8px;max-width:78ch}
 .said table{margin-bottom:4px}.said th,.said td{padding-top:4px;padding-bottom:4px;font-size:13px}
+.words th,.words td{text-align:left;white-space:normal}
+.small{grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:8px;margin:8px 0 20px}
+.small .line-of figcaption span{display:block}.small b{overflow-wrap:anywhere}
 .wide{overflow-x:auto;padding:6px 16px}
 table{border-collapse:collapse;width:100%}
 details{margin-top:12px}summary{cursor:pointer;color:var(--soft);font-size:13px;margin-bottom:8px}
@@ -59,12 +62,14 @@ tr.us>*{font-weight:650;color:var(--c1)}
 .grid{stroke:var(--line)}.axis{stroke:var(--soft)}
 .tick{font-size:11px;fill:var(--soft)}.name{font-size:12px;fill:var(--soft)}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}.rule{stroke-width:1.5}
-.area{opacity:.1}.band{opacity:.22}.dashed{stroke-dasharray:5 4}.dotted{stroke-dasharray:1.5 4}
+.area{opacity:.1}.band{opacity:.22}.thin{stroke-width:1;opacity:.6}
+.dashed{stroke-dasharray:5 4}.dotted{stroke-dasharray:1.5 4}
 .dot{stroke:var(--card);stroke-width:1.5}
 .line.c1,.rule.c1{stroke:var(--c1)}.line.c2,.rule.c2{stroke:var(--c2)}
 .line.c3{stroke:var(--c3)}
 .line.soft,.rule.soft{stroke:var(--soft)}.rule.bad{stroke:var(--bad);stroke-width:2}
 .area.c1,.dot.c1,.bar.c1{fill:var(--c1)}.dot.c2,.band.c2{fill:var(--c2)}.dot.c3{fill:var(--c3)}
+.dot.soft{fill:var(--soft)}
 .bar.soft{fill:var(--line)}.bar.bad{fill:var(--bad)}
 @media (max-width:900px){.cards,.facts{grid-template-columns:1fr 1fr}
 .plots,.lines{grid-template-columns:1fr}}
