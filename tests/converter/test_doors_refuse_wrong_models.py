@@ -17,7 +17,7 @@ import xgboost as xgb
 from onnxmltools import convert_xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
 from foreshock_converter.doors import admit as admission
 from foreshock_converter.doors.files import read_estimator
@@ -68,6 +68,15 @@ def test_trees_that_split_on_what_is_missing_are_refused_and_not_waited_for(tmp_
     forest = RandomForestClassifier(5, random_state=0).fit(holes, labels(x, 2))
     joblib.dump(forest, tmp_path / "model.joblib")
     assert "SimpleImputer" in refusal(Bench(tmp_path), tmp_path / "model.joblib", "--trust")
+
+
+def test_histogram_boosting_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    x = rows(0)
+    boosting = HistGradientBoostingClassifier(max_iter=2, random_state=0).fit(x, labels(x, 2))
+    joblib.dump(boosting, tmp_path / "model.joblib")
+    told = refusal(Bench(tmp_path), tmp_path / "model.joblib", "--trust")
+    assert "does not convert model.joblib (HistGradientBoostingClassifier)" in told
+    assert "train XGBoost or LightGBM" in told
 
 
 def test_a_converter_that_is_wrong_by_a_thousandth_is_refused(

@@ -113,7 +113,7 @@ def _converted(
             made = _Converted(_proto(estimator, names, dtype), dtype, names, probes.shape[1])
             have = made.run(complete)
         except Exception as error:  # noqa: BLE001 - whatever a third party's converter raises
-            problem = error
+            problem = error.__cause__ or error
             continue
         found = made
         if want is None or np.abs(have - want).max() < ALIKE:
@@ -121,7 +121,8 @@ def _converted(
     if found is None:
         raise UnsupportedModelError(
             f"skl2onnx does not convert {name} ({_told(estimator)}): "
-            f"{' '.join(str(problem).split()):.200}"
+            f"{' '.join(str(problem).split()):.200}; train XGBoost or LightGBM, which "
+            "need no skl2onnx, or a forest"
         )
     return found
 
