@@ -2,7 +2,8 @@
 
 The same files score the same windows (ordinary, stressed, generated; golden ones too) under this
 Python and under an arm64 Debian's, run by qemu-user; then every output is compared. Windows are put
-under the same stresses as in a parity report. The arm64 tree is kept in var/arm64.
+under the same stresses as in a parity report. The arm64 tree is kept in var/arm64, and so is a QEMU
+of Debian 13 where this machine has none that is new enough.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +27,7 @@ from foreshock_converter.sample import synthetic_windows, train
 from foreshock_converter.stress import STRESSES, generated, stressed
 from foreshock_wire.derived import Derived, Operation
 from foreshock_wire.model import OUTPUTS, Model
+from scripts import qemu
 from scripts.trees import SEARCHED, quiet, say
 
 if TYPE_CHECKING:
@@ -35,35 +36,18 @@ if TYPE_CHECKING:
     from foreshock_converter.sample import Trained
 
 ROOT = Path(__file__).resolve().parent.parent
+VAR = ROOT / "var" / "arm64"
 LOCK = ROOT / "requirements" / "agent.txt"
-EMULATORS = ("qemu-aarch64", "qemu-aarch64-static")
-OLDEST_QEMU = 10  # 7.2 crashes while it imports onnxruntime, 10.0 does not
 SUITE = "bookworm"  # its Python is 3.11, the oldest that the product supports
 PLAIN = 600  # ordinary windows; each is put under every stress
 
 
-def emulator(named: str | None) -> str | None:
-    """Return the first QEMU that is new enough: the one `named`, or else one of the path."""
-    for name in (named,) if named else EMULATORS:
-        found = shutil.which(name)
-        if found is None:
-            continue
-        told = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
-        version = re.search(r"version (\d+)", told.stdout)
-        if version and int(version[1]) >= OLDEST_QEMU:
-            return found
-    return None
-
-
-def refusal(qemu: str | None) -> str | None:
+def refusal(named: str | None) -> str | None:
     """Say why this machine cannot run the comparison, and the way out; None when it can."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         return "make arm64 compares with Linux on x86_64: run it there"
-    if emulator(qemu) is None:
-        return (
-            f"make arm64 needs QEMU {OLDEST_QEMU} or newer for user programs: install qemu-user "
-            "(Debian 13 has it), or name one with ARGS='--qemu /path/to/qemu-aarch64'"
-        )
+    if (why := qemu.refusal(named)) is not None:
+        return why
     if not current_tree().is_dir() and not shutil.which("debootstrap", path=SEARCHED):
         return "make arm64 needs debootstrap: sudo apt-get install debootstrap"
     if not current_tree().is_dir() and os.geteuid() != 0:
@@ -74,7 +58,7 @@ def refusal(qemu: str | None) -> str | None:
 def current_tree() -> Path:
     """Return where the tree for this lock belongs; another lock is another tree."""
     digest = hashlib.sha256(LOCK.read_bytes() + SUITE.encode()).hexdigest()[:12]
-    return ROOT / "var" / "arm64" / digest
+    return VAR / digest
 
 
 def make_tree() -> Path:
@@ -180,11 +164,11 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--qemu", metavar="FILE", help="the qemu-aarch64 to use, 10 or newer")
     options = parser.parse_args()
-    qemu = emulator(options.qemu)
-    if (why := refusal(options.qemu)) is not None or qemu is None:
+    if (why := refusal(options.qemu)) is not None:
         print(why, file=sys.stderr)
         return 2
-    tree, work = make_tree(), ROOT / "var" / "arm64" / "work"
+    emulator = qemu.provided(options.qemu, VAR)
+    tree, work = make_tree(), VAR / "work"
     say("trains the models and makes the windows")
     lay_out(work)
     say("scores them on x86_64")
@@ -192,7 +176,7 @@ def main() -> int:
     here = scored([sys.executable], site, work, work / "x86_64.npz")
     say("scores them on arm64, under qemu-user (minutes)")
     start = time.monotonic()
-    emulated = [qemu, "-L", str(tree), str(tree / "usr/bin/python3.11")]
+    emulated = [emulator, "-L", str(tree), str(tree / "usr/bin/python3.11")]
     there = scored(emulated, str(tree / "packages"), work, work / "arm64.npz")
     say(f"done in {time.monotonic() - start:.0f} s")
     result = {
