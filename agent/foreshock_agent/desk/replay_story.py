@@ -92,10 +92,12 @@ class Story:
         inside = (batch.time_ns > self._asked.from_ns) & (batch.time_ns <= self._asked.to_ns)
         heard = batch.where(inside & ~ahead)
         tracks = heard.machine.astype(np.int64) * len(batch.channels) + heard.channel
-        for track in np.unique(tracks).tolist():
+        order = np.argsort(tracks, kind="stable")
+        found, first = np.unique(tracks[order], return_index=True)
+        for track, rows in zip(found.tolist(), np.split(order, first[1:]), strict=False):
             machine, channel = divmod(track, len(batch.channels))
             curve = self.machines[batch.machines[machine]].channels[batch.channels[channel]]
-            curve.add(heard.time_ns[tracks == track], heard.value[tracks == track])
+            curve.add(heard.time_ns[rows], heard.value[rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ svg{display:block;width:100%;height:auto;overflow:visible}
 .line-of figcaption b{font-size:13px;display:inline;margin-right:10px}
 .line-of figcaption span{display:inline;min-height:0}
 .stack{display:grid;gap:8px;margin-bottom:16px}
+.stack figure{overflow-x:auto}.stack svg{min-width:720px}
 .said{padding:12px 16px;break-inside:avoid}.said p{margin:4px 0 8px;max-width:78ch}
 .said table{margin-bottom:4px}.said th,.said td{padding-top:4px;padding-bottom:4px;font-size:13px}
 .words th,.words td{text-align:left;white-space:normal}
@@ -73,6 +74,7 @@ tr.us>*{font-weight:650;color:var(--c1)}
 .bar.soft{fill:var(--line)}.bar.bad{fill:var(--bad)}
 @media (max-width:900px){.cards,.facts{grid-template-columns:1fr 1fr}
 .plots,.lines{grid-template-columns:1fr}}
-@media print{body{background:#fff}main{max-width:none;padding:0}figure,.card{break-inside:avoid}
+@media print{body{background:#fff}main{max-width:none;padding:0}.stack svg{min-width:0}
+figure,.card{break-inside:avoid}
 h2{break-after:avoid}}
 """
