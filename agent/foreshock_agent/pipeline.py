@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from foreshock_agent.clock import ClockWatch
+from foreshock_agent.clock import ClockWatch, is_trusted
 from foreshock_agent.damage.errors import corruption_told
 from foreshock_agent.intake.commands import command_of
 from foreshock_agent.intake.identity import IntakeIdentity, taken
@@ -27,6 +27,7 @@ from foreshock_agent.judging.machines import Machines
 from foreshock_agent.judging.score_records import message_of, row_of
 from foreshock_agent.judging.scoring import SECOND_NS
 from foreshock_agent.mqtt.link import Delivery, Outgoing
+from foreshock_rules.readings import LATEST_NS
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream
@@ -147,6 +148,7 @@ class Pipeline:
         self._reception = Reception(
             sources, store, self._machines, self._identity, settings.max_ahead_s
         )
+        self._find_ahead(clock.now_ns())
         self._gathered: list[Delivery] = []
         self._unacked: list[Delivery] = []
         self._outgoing: list[Outgoing] = []
@@ -239,7 +241,10 @@ class Pipeline:
 
     def _settle(self) -> None:
         """Bring what was gathered into the windows, and score those that became due."""
-        if due := self._reception.settle():
+        due = self._reception.settle()
+        for machine, time_ns in self._machines.take_begun_anew():
+            self._judge.back_at(machine, time_ns)
+        if due:
             self._score(due)
 
     def _watch_clock(self, now_ns: int) -> None:
@@ -254,6 +259,11 @@ class Pipeline:
         self._store.add_record(Stream.EVENTS, body.model_dump_json())
         self._store.accounts.add(f"clock.{noted.kind}")
         log.warning("the clock: %s, moved by %.1f s", noted.kind, noted.step_ns / SECOND_NS)
+        self._find_ahead(now_ns)
+
+    def _find_ahead(self, now_ns: int) -> None:
+        ahead_ns = round(self._settings.max_ahead_s * SECOND_NS)
+        self._machines.find_ahead(now_ns + ahead_ns if is_trusted(now_ns) else LATEST_NS)
 
     def _command(self, message: Delivery) -> None:
         accounts = self._store.accounts
@@ -319,6 +329,7 @@ class Pipeline:
                 self._keeper.use(request.settings)
         if self._scorer.window_spec != self._machines.spec:
             self._machines.use(self._scorer.window_spec)
+            self._find_ahead(self._clock.now_ns())
         request.done.set()
 
     def _greet(self, *, session_present: bool) -> None:

@@ -124,6 +124,12 @@ def judge(head: AlarmHead, policy: AlarmPolicy, time_ns: int, margin: float) -> 
     return _settled(head, policy)
 
 
+def back_at(head: AlarmHead, time_ns: int) -> AlarmHead:
+    """Return the head of a machine whose time turned out to be no later than this."""
+    time_ns = min(head.time_ns, time_ns)
+    return head._replace(time_ns=time_ns, since_ns=min(head.since_ns, time_ns))
+
+
 def _settled(head: AlarmHead, policy: AlarmPolicy) -> Judgement:
     held_ns = head.time_ns - head.since_ns
     if head.condition and head.state not in _STANDING and held_ns >= policy.on_delay_ns:

@@ -103,6 +103,10 @@ class Rings:
         ring: bytes = self._cells[machine].tobytes()
         return ring
 
+    def clear(self, machines: Int64) -> None:
+        """Let machines begin anew, as if they had sent nothing yet."""
+        self._newest_ns[machines], self._cells[machines] = NEVER, np.nan
+
     def restore(self, machine: int, newest_ns: int, ring: bytes) -> None:
         """Set a machine to what `saved` gave.
 

@@ -14,7 +14,7 @@ import orjson
 
 from foreshock_agent.judging.advice import alarm_of
 from foreshock_agent.judging.scoring import RULE
-from foreshock_rules.alarms import AlarmHead, Transition, command, judge
+from foreshock_rules.alarms import AlarmHead, Transition, back_at, command, judge
 from foreshock_wire.messages import Alarm, AlarmAction, AlarmAnswered, AlarmState
 
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ class Judge:
         policy = self._scorer.policy(score)
         judgement = judge(head, policy, score.due.window.end_ns, score.margin)
         return self._settle(machine, judgement, score)
+
+    def back_at(self, machine: str, time_ns: int) -> None:
+        """Go on from a time that is earlier than what was judged: that came by a wrong clock."""
+        if (head := self._heads.get(machine)) is not None:
+            self._heads[machine] = back_at(head, time_ns)
+            self._unsaved_heads.add(machine)
 
     def command(self, machine: str, action: AlarmAction, until_ns: int | None) -> Alarm | None:
         """Apply an operator's action; return the alarm if it changed."""

@@ -73,6 +73,8 @@ class Machines:
         self._changed = np.empty(0, np.bool_)
         self._rows_since = self._chunks_since = 0
         self._snapshot_due = False
+        self._ahead = np.empty(0, np.int64)
+        self._begun_anew: list[tuple[str, int]] = []
         self._cut_by(spec)
         self._restore(store.snapshot())
 
@@ -89,10 +91,41 @@ class Machines:
         """
         new = self._new(rows.track, rows.time_ns)
         rows, future = rows.at(new), future[new]
+        if len(self._ahead):
+            self._begin_anew(rows.at(~future))
         late, due = self._add(rows, future)
         flags = (FLAG_FUTURE * future + FLAG_LATE * late).astype(np.uint8)
         self._rows.append(rows._replace(flags=flags))
         return Taken(new, due)
+
+    def find_ahead(self, limit_ns: int) -> None:
+        """Find the machines whose newest time lies beyond what a right clock allows.
+
+        It came while the clock was wrong or had no time. Such a machine begins anew with its next
+        reading that is not from the future: else it would be late, and not scored, until then.
+        """
+        self._ahead = np.flatnonzero(self.newest_ns() > limit_ns)
+
+    def _begin_anew(self, rows: Rows) -> None:
+        """Empty the windows of machines that are ahead; what was scored is not scored again."""
+        anew = np.intersect1d(self._ahead, self.tracks.machine[rows.track])
+        if not len(anew):
+            return
+        self._ahead = np.setdiff1d(self._ahead, anew)
+        now_ns = int(rows.received_ns.max())
+        self._rings.clear(anew)
+        self._scored_ns[anew] = np.minimum(self._scored_ns[anew], now_ns)
+        tracks = np.flatnonzero(np.isin(self.tracks.machine, anew))
+        self.tracks.settled_ns[tracks] = np.minimum(self.tracks.settled_ns[tracks], now_ns)
+        self._changed[anew] = self._snapshot_due = True
+        names = [self.tracks.machines[machine] for machine in anew.tolist()]
+        log.warning("%s ran ahead by a wrong clock: windows begin anew", ", ".join(names))
+        self._begun_anew += [(name, now_ns) for name in names]
+
+    def take_begun_anew(self) -> list[tuple[str, int]]:
+        """Return the machines that began anew since the last call, and when that was."""
+        begun, self._begun_anew = self._begun_anew, []
+        return begun
 
     def may_make_due(self, block: Block) -> bool:
         """Say whether `take` might return a window if it were given these readings."""
