@@ -23,6 +23,7 @@ def score(machine: str, behind_h: float, probability: float | None = 0.25) -> di
 def report() -> dict[str, Any]:
     return {
         "accounts": {"readings.stored": 12_345_678},
+        "lost": {},
         "pending": {"readings": 0},
         "uplink_day": None,
         "machines": 4,
