@@ -23,7 +23,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
-from pydantic_core import from_json
 
 from foreshock_wire.errors import BatchError, InvalidIdError
 from foreshock_wire.ids import check_id
@@ -256,6 +255,8 @@ def _open(payload: bytes | bytearray, expected: type[Batch]) -> bytes:
 
 
 def _header(body: bytes) -> tuple[dict[str, Any], int]:
+    from pydantic_core import from_json  # noqa: PLC0415 - whoever runs a model does without it
+
     (size,) = _LENGTH.unpack_from(body)
     header = from_json(body[_LENGTH.size : _LENGTH.size + size])
     if not isinstance(header, dict):
