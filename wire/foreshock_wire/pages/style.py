@@ -17,6 +17,7 @@ font-variant-numeric:tabular-nums}
 main{max-width:1180px;margin:0 auto;padding:32px 24px 64px}
 h1{font-size:28px;line-height:1.2;margin:0;letter-spacing:-.02em}
 h2{font-size:18px;margin:40px 0 8px;letter-spacing:-.01em}
+h1,h2,h3,p,b{overflow-wrap:anywhere}.lines>*{min-width:0}
 h3{font-size:13px;margin:0 0 6px;color:var(--soft);font-weight:600}
 .sub{color:var(--soft);margin:4px 0 12px;max-width:78ch}
 code{font-size:12px;margin-left:10px;overflow-wrap:anywhere}
