@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from click.testing import CliRunner
 
+from foreshock_agent.cli import cli
 from foreshock_agent.mqtt.link import Delivery
 from foreshock_wire.messages import AlarmState
 from tests.agent.rig import MINUTE_NS, Bench, Ledger
@@ -65,6 +67,9 @@ def test_a_stamp_that_only_a_clock_without_its_time_let_through_blinds_nobody(
     assert ledger.broken == []
     ends = [time_ns for _, time_ns, *_ in ledger.scores]
     assert len(ends) == len(set(ends)), "no window is scored twice"
+    config = str(tmp_path / "agent.toml")
+    replayed = CliRunner().invoke(cli, ["replay", "--config", config, "--check"])
+    assert replayed.exit_code == 0, replayed.output
     bench.close()
 
 

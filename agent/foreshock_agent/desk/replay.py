@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 
+from foreshock_agent.clock import PLAUSIBLE_NS
 from foreshock_agent.desk.stored_scores import Check, StoredScores
 from foreshock_agent.judging.judge import Judge
-from foreshock_agent.judging.scoring import RULE, Scorer, due_of
+from foreshock_agent.judging.scoring import RULE, SECOND_NS, Scorer, due_of
 from foreshock_agent.judging.tracks import Tracks
 from foreshock_agent.store.chunks import find, first_whole, rows_of
 from foreshock_agent.store.database import looking
 from foreshock_agent.update.store import ModelStore
+from foreshock_rules.readings import future_of
 from foreshock_rules.rings import NEVER, NO_CHANNEL, Rings
 from foreshock_wire.batch import FLAG_FUTURE
 from foreshock_wire.errors import ForeshockError
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from foreshock_agent.judging.scoring import Due, Score
     from foreshock_agent.settings import Settings
-    from foreshock_agent.store.chunks import ChunkDamagedError, Found
+    from foreshock_agent.store.chunks import ChunkDamagedError, Found, Rows
     from foreshock_wire.batch import Readings
     from foreshock_wire.messages import Alarm, AlarmState
 
@@ -134,6 +136,7 @@ class Replay:
         self._db = db
         self._hear = hear
         self._asked = asked
+        self._max_ahead_ns = round(settings.max_ahead_s * SECOND_NS)
         self._scorer = Scorer(settings, model)
         self._judge = Judge(settings.at, self._scorer)
         self._tracks = Tracks()
@@ -180,9 +183,19 @@ class Replay:
         channel = self._tracks.columns(self._rings.spec.channels)[rows.track]
         channel[(batch.flags & FLAG_FUTURE) > 0] = NO_CHANNEL
         self._rings.grow(len(names))
+        self._begin_anew(rows.at(channel != NO_CHANNEL))
         _, due = self._rings.add(machine, channel, rows.time_ns, rows.value)
         self._whole.took(chunk.n, machine, self._rings.newest_ns[: len(names)])
         return due_of(due, names, rows.received_ns)
+
+    def _begin_anew(self, rows: Rows) -> None:
+        """Let machines begin anew where the pipeline did: they had run ahead by a wrong clock."""
+        machine = self._tracks.machine[rows.track]
+        newest_ns = self._rings.newest_ns[machine]
+        ahead = future_of(newest_ns, rows.received_ns, self._max_ahead_ns, PLAUSIBLE_NS)
+        self._rings.clear(machine[ahead])
+        for name in {self._tracks.machines[number] for number in machine[ahead].tolist()}:
+            self._judge.back_at(name, int(rows.received_ns[ahead].max()))
 
     def _of_asked(self, batch: Readings) -> Readings:
         if not self._asked.machines:
