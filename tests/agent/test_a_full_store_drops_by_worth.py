@@ -217,6 +217,22 @@ def test_each_class_goes_only_when_the_cheaper_ones_are_gone(tmp_path: Path) -> 
     bench.close()
 
 
+def test_an_alarm_protects_the_scores_of_its_own_machine(tmp_path: Path) -> None:
+    bench = made(tmp_path, SMALL.replace(str(MAX_BYTES), "4000000"))
+    for machine in ("hot", "cool"):
+        degrees = 95.0 if machine == "hot" else 50.0
+        slots = range(40)
+        bench.take(*[sample(slot, temperature=degrees) for slot in slots], machine=machine)
+    drops = bench.store.drops(reach=0)
+    while (found := drops.choose(1_000, worth.Worth.SCORES))[1]:
+        for span in found[1]:
+            bench.store.drop_span(found[0], span, worth.STORAGE_FULL)
+        assert bench.store.commit()
+    scored = {machine for machine, *_ in Ledger.read(bench.settings.database).scores}
+    assert scored == {"hot"}
+    bench.close()
+
+
 def test_thinning_comes_before_dropping_and_spares_the_newest_longest(tmp_path: Path) -> None:
     bench = made(tmp_path, SMALL.replace(str(MAX_BYTES), "4000000"))
     fill(bench, range(5_000))

@@ -25,7 +25,11 @@ Key = tuple[int, int]
 _BEGIN: Final[Key] = (0, 0)
 _END: Final[Key] = (1 << 62, 0)
 
-_ORDINARY: Final = "NOT EXISTS (SELECT 1 FROM periods WHERE from_ns <= {} AND to_ns >= {})"
+_ORDINARY: Final = "NOT EXISTS (SELECT 1 FROM periods AS p WHERE p.from_ns <= {} AND p.to_ns >= {})"
+_ORDINARY_SCORE: Final = (
+    "NOT EXISTS (SELECT 1 FROM periods AS p WHERE p.machine = scores.machine "
+    "AND p.from_ns <= scores.time_ns AND p.to_ns >= scores.time_ns)"
+)
 
 
 class Drops:
@@ -104,7 +108,7 @@ def _query(one: Worth, upto_n: int) -> tuple[str, tuple[object, ...]]:
         values = (upto_n,)
     elif one.stream is Stream.SCORES:
         columns, table, seq = "0, epoch, seq, seq, 0", "scores", "seq"
-        where = sign + _ORDINARY.format("time_ns", "time_ns")
+        where = sign + _ORDINARY_SCORE
     else:
         columns, table, seq = "0, epoch, seq, seq, length(body)", "records", "seq"
         where, values = "stream = ?", (one.stream,)
