@@ -69,7 +69,7 @@ class Service:
     """
 
     def __init__(self, place: Place, version: str, carried: Carried) -> None:
-        self._settings = settings = place.load()
+        self._settings = settings = place.settings
         self._version = version
         self._clock = SystemClock(boot_id(os.environ.get("CREDENTIALS_DIRECTORY")))
         now_ns = self._clock.now_ns

@@ -74,6 +74,7 @@ def test_it_scores_alarms_and_tells_and_takes_the_disk_up_again(
         wait_for(lambda: metric in get(port, "/metrics")[1], "the rejected readings in /metrics")
         pid = agent.pid
         client.latest.clear()
+        agent.config.write_text("spoiled")
         remount(disk, "rw")
         publish(client, AFTER)
         wait_for(lambda: agent.stored == 2 * len(BEFORE) + 2 * len(AFTER), "the readings after it")
@@ -107,8 +108,8 @@ def test_what_was_sent_meanwhile_counts_for_the_days_budget(tmp_path: Path, disk
     settings.database.touch()
     settings.uplink_spent.write_text("before")
     remount(disk, "ro")
-    with writable(lambda: settings) as place:
-        spent = place.load().uplink_spent
+    with writable(settings, lambda: settings) as place:
+        spent = place.settings.uplink_spent
         assert spent != settings.uplink_spent
         assert spent.read_text() == "before"
         spent.write_text("after")

@@ -33,13 +33,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folder that we make there is ours alone
-_INTAKE: Final = ("messages.", "readings.")
+_INTAKE: Final = ("messages.", "readings.", "commands.")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Settings with the data folder to use; `instead_of` is the database that is read-only."""
+    """Settings with the data folder to use; `instead_of` is the database that is read-only.
 
+    `settings` are what to begin with, `load` reads them again.
+    """
+
+    settings: Settings
     load: Callable[[], Settings]
     instead_of: Path | None = None
 
@@ -90,11 +94,10 @@ def is_read_only(database: Path) -> bool:
 
 
 @contextmanager
-def writable(load: Callable[[], Settings]) -> Iterator[Place]:
+def writable(settings: Settings, load: Callable[[], Settings]) -> Iterator[Place]:
     """Give the place to work in: what the settings say, or a stand-in in memory for it."""
-    settings = load()
     if not is_read_only(settings.database):
-        yield Place(load)
+        yield Place(settings, load)
         return
     log.error("%s is read-only: readings are scored, not stored", settings.data_dir)
     memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
@@ -105,7 +108,11 @@ def writable(load: Callable[[], Settings]) -> Iterator[Place]:
         with closing(connect(there / settings.database.name)) as db:
             schema.migrate(db)
             rescue.remember(settings.database, db)
-        yield Place(lambda: load().model_copy(update=moved), settings.database)
+        yield Place(
+            settings.model_copy(update=moved),
+            lambda: load().model_copy(update=moved),
+            settings.database,
+        )
         if not is_read_only(settings.database):
             _bring_back(settings, there)
 
