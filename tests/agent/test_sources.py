@@ -222,12 +222,17 @@ def test_what_is_refused_has_taken_nothing_before(topic: str, payload: bytes) ->
         assert len(columns) > 0
 
 
-def test_a_machine_that_invents_channels_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_invents_channels_is_bounded_and_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(tracks, "MAX_TRACKS", 3)
     sources = Sources([SourceSettings(topic="plant/{machine}/sample")], 1024)
     shown = sources.show("plant/m/sample", b'{"a": 1, "b": 2, "c": 3, "d": 4, "a": 5}', NOW_NS)
     assert [problem for _, problem in shown] == [None, None, None, Rejected.INVALID_ID]
     assert len(sources.tracks) == 3
+    sources.show("plant/n/sample", b'{"a": 1, "b": 2}', NOW_NS)
+    (told,) = caplog.messages
+    assert "3 channels are known: a new one of m is refused" in told
 
 
 def test_every_adapter_of_the_settings_is_registered() -> None:

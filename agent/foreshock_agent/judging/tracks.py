@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from foreshock_wire.batch import Readings
 
     Int64 = npt.NDArray[np.int64]
+
+log = logging.getLogger(__name__)
 
 NO_TRACK: Final = -1
 """Stands for a channel whose name is no id: it could be stored but never travel."""
@@ -58,6 +61,7 @@ class Tracks:
         self._machine_numbers: dict[str, int] = {}
         self._channel_numbers: dict[str, int] = {}
         self._table = np.empty((5, 0), np.int64)
+        self._told_full = False
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -133,7 +137,18 @@ class Tracks:
             check_id(channel, "channel")
         except InvalidIdError:
             return NO_TRACK
-        return NO_TRACK if len(self) >= MAX_TRACKS else self._made(machine, channel)
+        return self._made(machine, channel) if len(self) < MAX_TRACKS else self._refused(machine)
+
+    def _refused(self, machine: str) -> int:
+        if not self._told_full:
+            self._told_full = True
+            log.error(
+                "%d channels are known: a new one of %s is refused, and so is any other (counted "
+                "as invalid_id); does a source invent names?",
+                len(self),
+                machine,
+            )
+        return NO_TRACK
 
     def _made(self, machine: str, channel: str) -> int:
         made = len(self)
