@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 TRIM_EVERY_S: Final = 60.0
 MOST_READINGS: Final = 20_000
 """So many readings are committed at once; of batches, more would only hold more memory."""
+MOST_BYTES: Final = 4 << 20
+"""Messages of so many bytes wait for a commit, whatever they hold."""
 OFFER_S: Final = 0.05
 HOUR_NS: Final = 3600 * SECOND_NS
 
@@ -154,6 +156,7 @@ class Pipeline:
         self._outgoing: list[Outgoing] = []
         self._dirty = self._urgent = False
         self._last_commit_s = self._last_trim_s = clock.monotonic_s()
+        self._committed_bytes = 0
         self.moved_s = clock.monotonic_s()
         self.watch: Watch | None = None
 
@@ -348,6 +351,7 @@ class Pipeline:
         full = (
             len(self._unacked) >= self._settings.commit.messages
             or self._machines.unwritten >= MOST_READINGS
+            or self._inbox.handed_bytes - self._committed_bytes >= MOST_BYTES
         )
         full = full and not self._keeper.holds_back
         return self._dirty and (
@@ -371,6 +375,7 @@ class Pipeline:
         self._outside.publish(self._outgoing)
         self._outgoing, self._urgent = [], False
         self._last_commit_s = self._clock.monotonic_s()
+        self._committed_bytes = self._inbox.handed_bytes
         self._outside.committed()
 
     def _make_room(self) -> None:

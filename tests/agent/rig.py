@@ -82,6 +82,9 @@ off_delay_s = 600
 """
 
 
+COMMIT: Final = "interval_s = 0.2\nmessages = 10"
+
+
 def write_settings(
     folder: Path,
     *,
@@ -89,7 +92,7 @@ def write_settings(
     cloud_port: int | None = None,
     local: str = "",
     windows: str = "",
-    commit: str = "interval_s = 0.2\nmessages = 10",
+    commit: str = COMMIT,
     batch_records: int = 100,
     extra: str = "",
 ) -> Path:
@@ -193,10 +196,13 @@ class Bench:
         *,
         extra: str = "",
         windows: str = "",
+        commit: str = COMMIT,
         batch_records: int = 100,
         utc_ns: int | None = None,
     ) -> None:
-        config = write_settings(folder, windows=windows, batch_records=batch_records, extra=extra)
+        config = write_settings(
+            folder, windows=windows, commit=commit, batch_records=batch_records, extra=extra
+        )
         self.settings: Settings = load(config)
         self.clock = TestClock()
         self.clock.utc_ns = self.clock.utc_ns if utc_ns is None else utc_ns

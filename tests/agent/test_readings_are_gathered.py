@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foreshock_agent.intake.reception import ENOUGH
-from foreshock_agent.pipeline import SwapModel
+from foreshock_agent.pipeline import MOST_BYTES, SwapModel
 from foreshock_wire.model import Model
 from tests.agent.rig import Bench, healthy, sample
 
@@ -58,6 +58,19 @@ def test_many_readings_do_not_wait(tmp_path: Path) -> None:
     assert taken(bench) == (1, 2)
     bench.step(bench.delivery(sample(1, **dict(many[-1:])), "pump-1"))
     assert taken(bench) == (3, 2 + ENOUGH)
+    bench.close()
+
+
+def test_large_messages_do_not_wait_for_a_commit_until_they_fill_the_memory(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, commit="interval_s = 3600\nmessages = 30000")
+    inbox = bench.pipeline._inbox  # noqa: SLF001 - what its thread takes from
+    bench.commit()
+    garbage = bench.delivery(100_000 * b"x", "pump-1")
+    sent = 3 * MOST_BYTES // len(garbage.payload)
+    for _ in range(sent):
+        bench.pipeline.post(garbage)
+        bench.step(*inbox.take(0))
+    assert 0 < sent - len(bench.acked) <= MOST_BYTES // len(garbage.payload) + 1
     bench.close()
 
 

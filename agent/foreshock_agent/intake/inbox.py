@@ -21,12 +21,16 @@ BATCH_BYTES: Final = 128 << 10
 
 
 class Inbox(Generic[T]):
-    """Many threads post, one takes; `size` says how many bytes an item holds."""
+    """Many threads post, one takes; `size` says how many bytes an item holds.
+
+    `handed_bytes` is what was taken so far.
+    """
 
     def __init__(self, size: Callable[[T], int]) -> None:
         self._size = size
         self._items: deque[T] = deque()
         self._bytes = 0
+        self.handed_bytes = 0
         self._closed = False
         self._changed = threading.Condition()
 
@@ -65,6 +69,7 @@ class Inbox(Generic[T]):
                 taken.append(self._items.popleft())
                 size += self._size(taken[-1])
             self._bytes -= size
+            self.handed_bytes += size
             self._changed.notify_all()
         return taken
 
