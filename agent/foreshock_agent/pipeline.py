@@ -9,9 +9,8 @@ broker sends again what was not acknowledged.
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -22,6 +21,7 @@ from foreshock_agent.intake.commands import command_of
 from foreshock_agent.intake.identity import IntakeIdentity, taken
 from foreshock_agent.intake.inbox import Inbox
 from foreshock_agent.intake.reception import Reception
+from foreshock_agent.items import LakeAcked, SessionBegan, StoreTask, SwapModel, UseSettings
 from foreshock_agent.judging.judge import Judge
 from foreshock_agent.judging.machines import Machines
 from foreshock_agent.judging.score_records import message_of, row_of
@@ -33,9 +33,11 @@ from foreshock_wire.errors import ForeshockError
 from foreshock_wire.topics import Stream
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
 
     from foreshock_agent.clock import Clock
+    from foreshock_agent.items import Item
     from foreshock_agent.judging.scoring import Due, Score, Scorer
     from foreshock_agent.settings import Settings
     from foreshock_agent.sources import Sources
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from foreshock_agent.store.store import Store
     from foreshock_agent.update.proving import Watch
     from foreshock_wire.messages import Alarm
-    from foreshock_wire.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -54,63 +55,6 @@ MOST_BYTES: Final = 4 << 20
 """Messages of so many bytes wait for a commit, whatever they hold."""
 OFFER_S: Final = 0.05
 HOUR_NS: Final = 3600 * SECOND_NS
-
-
-@dataclass(frozen=True, slots=True)
-class SessionBegan:
-    """The local broker accepted us; without its old session, packet ids begin again."""
-
-    session_present: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LakeAcked:
-    """The lake holds a stream up to `seq`, as far as we sent it; it `said` how far it has it."""
-
-    epoch: str
-    stream: Stream
-    seq: int
-    said: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What changes between two commits; `done` is set when it has.
-
-    Whoever claims it first decides: the pipeline that it happens, or the asker that it shall not.
-    """
-
-    done: threading.Event = field(default_factory=threading.Event)
-    _claimed: threading.Lock = field(default_factory=threading.Lock)
-
-    def claim(self) -> bool:
-        """Take the decision; return false when it was taken before."""
-        return self._claimed.acquire(blocking=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SwapModel(Change):
-    """Use this model from the next window on."""
-
-    model: Model
-
-
-@dataclass(frozen=True, slots=True)
-class UseSettings(Change):
-    """Go on with these settings, and with these sources made of them."""
-
-    settings: Settings
-    sources: Sources
-
-
-@dataclass(frozen=True, slots=True)
-class StoreTask:
-    """Something for the store's only writer to do, as part of the next commit."""
-
-    work: Callable[[Store], None]
-
-
-Item = Delivery | SessionBegan | LakeAcked | SwapModel | UseSettings | StoreTask
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,12 @@ from foreshock_agent.asks import Ask
 from foreshock_agent.clock import SystemClock, boot_id
 from foreshock_agent.damage.mender import Mender
 from foreshock_agent.health import Health, Vitals
+from foreshock_agent.items import SessionBegan, SwapModel, UseSettings
 from foreshock_agent.judging.scoring import Scorer, model_policy
 from foreshock_agent.mqtt.direct import DirectLink
 from foreshock_agent.mqtt.followed import Followed
 from foreshock_agent.mqtt.link import PahoLink, Session, Will
-from foreshock_agent.pipeline import (
-    Outside,
-    Pipeline,
-    SessionBegan,
-    SwapModel,
-    UseSettings,
-)
+from foreshock_agent.pipeline import Outside, Pipeline
 from foreshock_agent.reloader import Reloader
 from foreshock_agent.sources import Sources
 from foreshock_agent.store.accounts import lost

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from foreshock_agent.damage.errors import UnreadableError
 from foreshock_agent.damage.mender import condemn
-from foreshock_agent.pipeline import LakeAcked, StoreTask
+from foreshock_agent.items import LakeAcked, StoreTask
 from foreshock_agent.uplink.outbox import Outbox
 from foreshock_trainer.inbox import Inbox, StreamKey
 from foreshock_trainer.uploads import decode_upload

@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from foreshock_agent.judging.scoring import Scorer
 from foreshock_agent.mqtt.link import Delivery, Outgoing
-from foreshock_agent.pipeline import Item, Outside, Pipeline
+from foreshock_agent.pipeline import Outside, Pipeline
 from foreshock_agent.settings import Settings, load
 from foreshock_agent.sources import Sources
 from foreshock_agent.store.accounts import broken_laws
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from foreshock_agent.items import Item
     from foreshock_wire.batch import Readings
     from foreshock_wire.model import Model
 

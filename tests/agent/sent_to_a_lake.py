@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.items import LakeAcked
 from foreshock_agent.uplink.outbox import Outbox
 from foreshock_trainer.audit import audit
 from foreshock_trainer.ingest import Ingest, Message

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foreshock_agent.pipeline import SessionBegan
+from foreshock_agent.items import SessionBegan
 from foreshock_wire import topics
 from foreshock_wire.model import Model
 from tests.agent.rig import AT, Bench, healthy

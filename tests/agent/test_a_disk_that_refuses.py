@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.items import LakeAcked
 from foreshock_agent.store.disk import Ballast, free_bytes
 from foreshock_agent.store.journal import is_refusal
 from foreshock_trainer.lake import Lake

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foreshock_agent.items import LakeAcked
 from foreshock_agent.mqtt.link import Delivery
-from foreshock_agent.pipeline import LakeAcked
 from foreshock_agent.uplink.outbox import LOST_BY_LAKE
 from foreshock_trainer.audit import audit
 from foreshock_trainer.ingest import Ingest, Message

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from foreshock_agent import pipeline
 from foreshock_agent.intake.dead_letters import KEPT
+from foreshock_agent.items import LakeAcked, SessionBegan
 from foreshock_agent.mqtt.link import Delivery
-from foreshock_agent.pipeline import LakeAcked, SessionBegan
 from foreshock_agent.store.accounts import broken_laws, total
 from foreshock_wire.topics import Stream
 from tests.agent.rig import AT, BEGIN_NS, MINUTE_NS, Bench, Ledger, sample

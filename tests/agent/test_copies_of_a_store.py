@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.items import LakeAcked
 from foreshock_trainer.lake import Lake
 from foreshock_wire.topics import Stream
 from tests.agent.rig import Bench, Ledger, healthy, write_settings

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from foreshock_agent.cli import cli
 from foreshock_agent.damage.errors import StoreDamagedError
 from foreshock_agent.damage.quarantine import Quarantine
-from foreshock_agent.pipeline import LakeAcked, StoreTask
+from foreshock_agent.items import LakeAcked, StoreTask
 from foreshock_agent.store.worth import Span
 from foreshock_agent.uplink.outbox import Outbox
 from foreshock_trainer.inbox import StreamKey

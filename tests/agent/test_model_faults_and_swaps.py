@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from foreshock_agent.items import SwapModel
 from foreshock_agent.judging import scoring
-from foreshock_agent.pipeline import SwapModel
 from foreshock_wire.messages import Alarm, AlarmState
 from foreshock_wire.messages import Score as ScoreMessage
 from foreshock_wire.model import Model, Outputs

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from click.testing import CliRunner
 
 from foreshock_agent.cli import cli
-from foreshock_agent.pipeline import LakeAcked, StoreTask
+from foreshock_agent.items import LakeAcked, StoreTask
 from foreshock_agent.store.worth import Span
 from foreshock_wire.topics import Stream
 from tests.agent.rig import BEGIN_NS, MINUTE_NS, Bench, healthy

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from foreshock_agent.items import SessionBegan
 from foreshock_agent.mqtt.link import Delivery
-from foreshock_agent.pipeline import SessionBegan
 from tests.agent.rig import Bench
 
 if TYPE_CHECKING:

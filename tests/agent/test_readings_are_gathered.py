@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foreshock_agent.intake.reception import ENOUGH
-from foreshock_agent.pipeline import MOST_BYTES, SwapModel
+from foreshock_agent.items import SwapModel
+from foreshock_agent.pipeline import MOST_BYTES
 from foreshock_wire.model import Model
 from tests.agent.rig import Bench, healthy, sample
 

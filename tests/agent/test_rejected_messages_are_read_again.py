@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from foreshock_agent.cli import cli
+from foreshock_agent.items import StoreTask
 from foreshock_agent.mqtt.link import Delivery
-from foreshock_agent.pipeline import StoreTask
 from foreshock_agent.store.store import Store
 from foreshock_agent.update.store import ModelStore
 from foreshock_wire.model import Model

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from foreshock_agent.cli import cli
-from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.items import LakeAcked
 from foreshock_agent.settings import load
 from foreshock_agent.store.seals import SCORES
 from foreshock_agent.update.store import ModelStore

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foreshock_agent.pipeline import UseSettings
+from foreshock_agent.items import UseSettings
 from foreshock_agent.reload import Outcome, plan
 from foreshock_agent.settings import Settings, SettingsError, load
 from foreshock_agent.sources import Sources

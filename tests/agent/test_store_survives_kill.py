@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.items import LakeAcked
 from foreshock_wire.model import Model
 from foreshock_wire.topics import Stream
 from tests.agent.rig import BEGIN_NS, MINUTE_NS, Bench, Ledger, healthy, sample

@@ -10,7 +10,7 @@ import pytest
 
 from foreshock_agent.damage.opening import StoreError
 from foreshock_agent.damage.quarantine import Quarantine
-from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.items import LakeAcked
 from foreshock_agent.store import chunks
 from foreshock_agent.store.schema import MIGRATIONS, StoreTooNewError
 from foreshock_agent.store.store import Store

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foreshock_agent.pipeline import LakeAcked, StoreTask
+from foreshock_agent.items import LakeAcked, StoreTask
 from foreshock_agent.settings import UplinkSettings
 from foreshock_agent.uplink.budget import DayBudget
 from foreshock_agent.uplink.outbox import Outbox

@@ -19,7 +19,7 @@ from foreshock_agent.damage.errors import StoreDamagedError, corruption_told
 from foreshock_agent.damage.mender import Mender
 from foreshock_agent.damage.opening import mark_damaged
 from foreshock_agent.damage.quarantine import Quarantine
-from foreshock_agent.pipeline import LakeAcked
+from foreshock_agent.items import LakeAcked
 from foreshock_agent.store.accounts import DAMAGES, broken_laws
 from foreshock_agent.store.database import connect
 from foreshock_agent.uplink.outbox import pending_records

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from foreshock_agent.damage import rescue
 from foreshock_agent.damage.errors import UnreadableError, corruption_told
 from foreshock_agent.damage.quarantine import Quarantine
-from foreshock_agent.pipeline import StoreTask
+from foreshock_agent.items import StoreTask
 from foreshock_agent.store.database import connect
 from foreshock_agent.store.seals import CHUNKS, EPOCHS, RECORDS, SCORES
 from foreshock_agent.uplink.outbox import Outbox

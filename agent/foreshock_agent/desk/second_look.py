@@ -17,9 +17,10 @@ from foreshock_agent.damage.opening import StoreError
 from foreshock_agent.desk.replay import installed
 from foreshock_agent.intake.columns import OK, Columns
 from foreshock_agent.intake.dead_letters import kept_letters
+from foreshock_agent.items import StoreTask
 from foreshock_agent.judging.scoring import Scorer
 from foreshock_agent.mqtt.link import Delivery
-from foreshock_agent.pipeline import Outside, Pipeline, StoreTask
+from foreshock_agent.pipeline import Outside, Pipeline
 from foreshock_agent.sources import Sources
 from foreshock_agent.sources.base import RejectedMessageError
 from foreshock_agent.store.accounts import total

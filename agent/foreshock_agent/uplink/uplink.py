@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from foreshock_agent.damage.errors import UnreadableError
 from foreshock_agent.damage.mender import condemn
-from foreshock_agent.pipeline import LakeAcked, StoreTask
+from foreshock_agent.items import LakeAcked, StoreTask
 from foreshock_agent.uplink.pace import Pace, longest_wait_s
 from foreshock_wire import topics
 from foreshock_wire.errors import ForeshockError
