@@ -28,6 +28,7 @@ from benchmarks.agent_consumers import ROOT, Agent, Consumer, Script
 from benchmarks.agent_run import Run, killed, steady
 from benchmarks.agent_stream import Form, Frames, model, windows_due, write_frames
 from foreshock.brokers import MosquittoBroker
+from foreshock_wire.broker import UNIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,6 +69,7 @@ class Bench:
     broker: MosquittoBroker
     effort: Effort
     model: bytes
+    address: str
     _streams: dict[tuple[Form, int, int], Frames] = field(default_factory=dict)
     _count: int = 0
 
@@ -80,18 +82,14 @@ class Bench:
         self.broker.start()
         folder = self.folder / f"{self._count}-{name}"
         if name == OURS:
-            return Agent(folder, self.broker.port, self.model)
-        command = [*PEERS[name](self.folder / "model.onnx"), *self._port]
+            return Agent(folder, self.address, self.model)
+        command = [*PEERS[name](self.folder / "model.onnx"), "--broker", self.address]
         return Script(folder, command, self.packages if name in FOREIGN else None)
 
     @property
     def packages(self) -> Path:
         """Where the packages lie that only peers need."""
         return self.folder / "packages"
-
-    @property
-    def _port(self) -> list[str]:
-        return ["--port", str(self.broker.port)]
 
     @property
     def broker_pid(self) -> int:
@@ -113,7 +111,7 @@ class Bench:
         readings = effort.single if form is Form.SINGLE else effort.bulk
         frames = self.stream(form, readings, effort.machines)
         consumer = self.fresh(name)
-        return steady(consumer, self.broker.port, self.broker_pid, frames, effort.limit_s)
+        return steady(consumer, self.address, self.broker_pid, frames, effort.limit_s)
 
     def killed(self, name: str) -> tuple[Frames, Kept]:
         """Kill a fresh consumer in the middle of a stream, and start it again."""
@@ -121,7 +119,7 @@ class Bench:
         machines = KILLED_MACHINES if shorter == 1 else 1
         frames = self.stream(Form.SINGLE, self.effort.killed // shorter, machines)
         consumer = self.fresh(name)
-        return frames, killed(consumer, self.broker.port, self.broker_pid, frames)
+        return frames, killed(consumer, self.address, self.broker_pid, frames)
 
 
 def _plain(store: str) -> Callable[[Path], list[str]]:
@@ -266,12 +264,14 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def benches(effort: Effort) -> Iterator[Bench]:
-    """Yield a bench with its broker; both end with the loop."""
+def benches(effort: Effort, over: str) -> Iterator[Bench]:
+    """Yield a bench with its broker, reached over "tcp" or "unix"; both end with the loop."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with MosquittoBroker(folder / "broker") as broker:
-            bench = Bench(folder, broker, effort, model())
+        path = folder / "broker.sock"
+        with MosquittoBroker(folder / "broker", extra=f"listener 0 {path}") as broker:
+            address = f"{UNIX}{path}" if over == "unix" else broker.address
+            bench = Bench(folder, broker, effort, model(), address)
             (folder / "model.onnx").write_bytes(bench.model)
             yield bench
 
@@ -279,10 +279,17 @@ def benches(effort: Effort) -> Iterator[Bench]:
 @click.command(epilog="Example: python -m benchmarks.agent --quick --json")
 @click.option("--quick", is_flag=True, help="Shorter streams, one round: about 30 seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def main(*, quick: bool, as_json: bool) -> None:
+@click.option(
+    "--over",
+    type=click.Choice(["tcp", "unix"]),
+    default="tcp",
+    show_default=True,
+    help="How feeder and consumers reach the broker: all by its port, or all by its socket.",
+)
+def main(*, quick: bool, as_json: bool, over: str) -> None:
     """Measure the agent beside what others would run in its place."""
-    for bench in benches(QUICK if quick else FULL):
-        result = measure(bench)
+    for bench in benches(QUICK if quick else FULL, over):
+        result = measure(bench) | {"over": over}
         print(json.dumps(result) if as_json else json.dumps(result, indent=2))
 
 

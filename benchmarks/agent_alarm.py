@@ -43,9 +43,9 @@ def measure(folder: Path, alarms: int) -> dict[str, Any]:
     with ExitStack() as stack:
         enter = stack.enter_context
         broker = enter(MosquittoBroker(folder / "broker"))
-        agent = enter(Agent(folder / "agent", broker.port, scored_by))
-        ear = enter(Ear(broker.port, topics.any_alarm(AT)))
-        feeder = enter(Feeder(broker.port, frames, Pace(per_s=PER_S)))
+        agent = enter(Agent(folder / "agent", broker.address, scored_by))
+        ear = enter(Ear(broker.address, topics.any_alarm(AT)))
+        feeder = enter(Feeder(broker.address, frames, Pace(per_s=PER_S)))
         agent.wait_for(lambda: agent.readings() > PER_S)
         used, began_s = Usage.of(agent.pid), time.monotonic()
         took_ms = list(_alarms(ear, before, last, alarms))

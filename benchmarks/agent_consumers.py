@@ -23,6 +23,7 @@ from foreshock_agent.store.database import connect
 from foreshock_agent.update.store import ModelStore
 from foreshock_agent.uplink.outbox import pending_records
 from foreshock_wire import topics
+from foreshock_wire.broker import BrokerAddress
 from foreshock_wire.messages import Status
 from foreshock_wire.topics import Gateway, Stream
 
@@ -42,7 +43,7 @@ data_dir = "{folder}/data"
 channels = {channels}
 
 [local]
-port = {port}
+{local}
 
 [windows]
 period_s = 1
@@ -203,13 +204,13 @@ class Consumer(ABC):
 class Agent(Consumer):
     """`foreshock agent run`."""
 
-    def __init__(self, folder: Path, port: int, model: bytes | None, extra: str = "") -> None:
+    def __init__(self, folder: Path, broker: str, model: bytes | None, extra: str = "") -> None:
         super().__init__(folder)
         self.config = folder / "agent.toml"
         self.database = folder / "data" / "agent.db"
-        self._port = port
+        self._broker = broker
         self._db: sqlite3.Connection | None = None
-        self.config.write_text(_settings(folder, port, extra))
+        self.config.write_text(_settings(folder, broker, extra))
         if model is not None:
             ModelStore(folder / "data" / "models").install(model)
 
@@ -219,7 +220,7 @@ class Agent(Consumer):
 
     def start(self) -> None:
         """Start it, and return when its birth is published, which follows its subscriptions."""
-        with Ear(self._port, topics.status(AT)) as ear:
+        with Ear(self._broker, topics.status(AT)) as ear:
             self.launch()
             self.wait_for(lambda: any(self._is_birth(heard) for heard in ear.heard))
 
@@ -332,12 +333,14 @@ def _telemetry(path: Path) -> list[tuple[str, str, int]]:
     ]
 
 
-def _settings(folder: Path, port: int, extra: str) -> str:
+def _settings(folder: Path, broker: str, extra: str) -> str:
+    address = BrokerAddress.parse(broker)
+    port = f"\nport = {address.port}" if address.transport == "tcp" else ""
     sources = [SOURCE.format(topic=form.topic, adapter=ADAPTERS[form]) for form in Form]
     return SETTINGS.format(
         folder=folder,
         channels=list(CHANNELS),
-        port=port,
+        local=f'host = "{address.host}"{port}',
         length=LENGTH,
         stride=STRIDE,
         sources="\n".join(sources),

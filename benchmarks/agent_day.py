@@ -52,8 +52,8 @@ def measure(folder: Path, *, minutes: float, extra: str = "") -> dict[str, objec
         cloud = enter(MosquittoBroker(folder / "cloud"))
         centre = enter(Centre(cloud.port))
         settings = CLOUD.format(port=cloud.port) + extra
-        agent = enter(Agent(folder / "agent", local.port, model(), settings))
-        feeder = enter(Feeder(local.port, frames, Pace(per_s=PER_S)))
+        agent = enter(Agent(folder / "agent", local.address, model(), settings))
+        feeder = enter(Feeder(local.address, frames, Pace(per_s=PER_S)))
         looks = list(_looks(agent, feeder))
         pending = agent.readings() - centre.records[Stream.READINGS]
     return _figures(looks) | {"pending_at_the_end": pending, "database": _database(agent)}

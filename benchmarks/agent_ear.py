@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, Self
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from foreshock_wire.broker import BrokerAddress
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,12 +32,12 @@ class Heard:
 class Ear:
     """Hears `topic_filter` with QoS 1 from the moment on that it is entered; a context manager."""
 
-    def __init__(self, port: int, topic_filter: str) -> None:
+    def __init__(self, broker: str, topic_filter: str) -> None:
         self.heard: list[Heard] = []
         self._filter = topic_filter
-        self._port = port
+        self._broker = BrokerAddress.parse(broker)
         self._subscribed = threading.Event()
-        self._paho = mqtt.Client(CallbackAPIVersion.VERSION2)
+        self._paho = mqtt.Client(CallbackAPIVersion.VERSION2, transport=self._broker.transport)
         self._paho.on_connect = lambda client, *_: client.subscribe(self._filter, 1)
         self._paho.on_subscribe = lambda *_: self._subscribed.set()
         self._paho.on_message = self._take
@@ -72,10 +74,10 @@ class Ear:
         return news
 
     def __enter__(self) -> Self:
-        self._paho.connect("127.0.0.1", self._port)
+        self._paho.connect(self._broker.place, self._broker.port)
         self._paho.loop_start()
         if not self._subscribed.wait(TIMEOUT_S):
-            raise TimeoutError(f"the broker on port {self._port} takes no subscription")
+            raise TimeoutError(f"the broker {self._broker} takes no subscription")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -27,8 +27,8 @@ class Pace:
 class Feeder:
     """The feeding process; a context manager that ends it."""
 
-    def __init__(self, port: int, frames: Frames, pace: Pace) -> None:
-        options = {"--port": port, "--frames": frames.path}
+    def __init__(self, broker: str, frames: Frames, pace: Pace) -> None:
+        options = {"--broker": broker, "--frames": frames.path}
         options |= {"--ahead": pace.ahead, "--per-s": pace.per_s}
         words = [str(word) for pair in options.items() for word in pair]
         self._command = [sys.executable, str(FEEDER), *words]

@@ -57,8 +57,9 @@ def measure(folder: Path, *, hours: float, accelerate: float) -> dict[str, float
         local = enter(MosquittoBroker(folder / "local"))
         cloud = enter(MosquittoBroker(folder / "cloud"))
         enter(Centre(cloud.port))
-        agent = enter(Agent(folder / "agent", local.port, model(), CLOUD.format(port=cloud.port)))
-        feeder = enter(Feeder(local.port, frames, pace))
+        uplink = CLOUD.format(port=cloud.port)
+        agent = enter(Agent(folder / "agent", local.address, model(), uplink))
+        feeder = enter(Feeder(local.address, frames, pace))
         looks = list(_looks(agent, feeder))
     return _figures(looks, hours)
 

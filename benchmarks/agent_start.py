@@ -91,7 +91,7 @@ class Gateway:
         local, cloud = MosquittoBroker(folder / "local"), MosquittoBroker(folder / "cloud")
         local.start()
         settings = CLOUD.format(port=cloud.port) + KEEP_ALL
-        made = cls(case, local, cloud, Agent(folder / "agent", local.port, scored_by, settings))
+        made = cls(case, local, cloud, Agent(folder / "agent", local.address, scored_by, settings))
         made._fill(folder)
         return made
 
@@ -105,7 +105,7 @@ class Gateway:
                 stack.enter_context(self.cloud)
                 stack.enter_context(Centre(self.cloud.port))
             stack.enter_context(self.agent)
-            feeder = stack.enter_context(Feeder(self.local.port, frames, Pace(AHEAD)))
+            feeder = stack.enter_context(Feeder(self.local.address, frames, Pace(AHEAD)))
             for _ in Flow(self.agent, feeder, self.agent.pid, Form.BINARY).looks(frames.readings):
                 pass
             if not self.case.backlog:
@@ -138,7 +138,7 @@ class Gateway:
             self._damage()
         else:
             self.steps = after
-        with Ear(self.local.port, topics.any_score(AT)) as ear:
+        with Ear(self.local.address, topics.any_score(AT)) as ear:
             ear.say(Form.JSON.topic.format(machine=MACHINE), payload)
             began_ns = time.monotonic_ns()
             self.agent.launch()

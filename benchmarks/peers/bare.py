@@ -11,19 +11,23 @@ import struct
 import threading
 import time
 
+from foreshock_wire.broker import BrokerAddress
+
 SUBSCRIBE = b"\x00\x01\x00\x0fsingle/+/sample\x01"
 CONNECT = b"\x00\x04MQTT\x04\x02\x00\x00\x00\x04bare"
 QOS_1 = 0x32
 QOS_BITS = 0x36
 MORE = 0x80
+TIMEOUT_S = 10.0
+GATHER_S = 0.002
 
 
 class Bare:
     """The connection, and how many messages came."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, broker: BrokerAddress) -> None:
+        self._socket = broker.connect(TIMEOUT_S)
+        self._socket.settimeout(None)
         for kind, body, answer in ((b"\x10", CONNECT, 4), (b"\x82", SUBSCRIBE, 5)):
             self._socket.sendall(kind + bytes([len(body)]) + body)
             self._socket.recv(answer, socket.MSG_WAITALL)
@@ -36,6 +40,7 @@ class Bare:
             ids, rest = _packet_ids(rest + got)
             self.count += len(ids)
             self._socket.sendall(b"".join(b"\x40\x02" + one for one in ids))
+            time.sleep(GATHER_S)
 
 
 def _packet_ids(data: bytes) -> tuple[list[bytes], bytes]:
@@ -60,9 +65,9 @@ def _packet_ids(data: bytes) -> tuple[list[bytes], bytes]:
 def main() -> None:
     """Run until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--broker", type=BrokerAddress.parse, required=True)
     parser.add_argument("--folder", help="not used: it keeps nothing")
-    bare = Bare(parser.parse_args().port)
+    bare = Bare(parser.parse_args().broker)
     threading.Thread(target=bare.run, daemon=True).start()
     while True:
         print(bare.count, 0, flush=True)

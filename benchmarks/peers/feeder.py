@@ -16,23 +16,26 @@ import threading
 import time
 from pathlib import Path
 
+from foreshock_wire.broker import BrokerAddress
+
 WINDOW = 1_000
 """Most messages that the broker has not acknowledged."""
 
 PUBACK_BYTES = CONNACK_BYTES = 4
 WAIT_S = 0.002
+TIMEOUT_S = 10.0
 
 
-def connect(port: int) -> socket.socket:
+def connect(broker: BrokerAddress) -> socket.socket:
     """Open a session of MQTT 3.1.1 without keepalive; the broker runs on this machine."""
-    connection = socket.create_connection(("127.0.0.1", port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = broker.connect(TIMEOUT_S)
+    connection.settimeout(None)
     name = b"feeder"
     body = b"\x00\x04MQTT\x04\x02\x00\x00" + struct.pack(">H", len(name)) + name
     connection.sendall(b"\x10" + bytes([len(body)]) + body)
     answer = connection.recv(CONNACK_BYTES, socket.MSG_WAITALL)
     if answer[:1] != b"\x20" or answer[3]:
-        raise ConnectionError(f"the broker on port {port} refused the feeder: {answer!r}")
+        raise ConnectionError(f"the broker {broker} refused the feeder: {answer!r}")
     return connection
 
 
@@ -53,9 +56,9 @@ class Feeder:
         for line in sys.stdin:
             self._taken = int(line)
 
-    def run(self, port: int) -> None:
+    def run(self, broker: BrokerAddress) -> None:
         """Send all frames."""
-        with connect(port) as connection:
+        with connect(broker) as connection:
             sent = unacknowledged = begin = 0
             began_s = time.monotonic()
             for end in self._ends:
@@ -86,14 +89,14 @@ def _pubacks(connection: socket.socket) -> int:
 def main() -> None:
     """Send a file of frames."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--broker", type=BrokerAddress.parse, required=True)
     parser.add_argument("--frames", type=Path, required=True)
     parser.add_argument("--ahead", type=int, required=True)
     parser.add_argument("--per-s", type=float, default=0.0, help="Messages a second; 0: no limit.")
     options = parser.parse_args()
     feeder = Feeder(options.frames, options.ahead, options.per_s)
     threading.Thread(target=feeder.listen, daemon=True).start()
-    feeder.run(options.port)
+    feeder.run(options.broker)
 
 
 if __name__ == "__main__":

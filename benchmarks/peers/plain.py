@@ -21,6 +21,8 @@ import onnxruntime as ort
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from foreshock_wire.broker import BrokerAddress
+
 NANOSECOND = 1_000_000_000
 OUTPUTS = ["margin", "probability", "novelty"]
 
@@ -178,17 +180,23 @@ class Script:
 def main() -> None:
     """Run until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--broker", type=BrokerAddress.parse, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--store", choices=["sqlite", "wal", "none", "thingsboard"], required=True)
     options = parser.parse_args()
     script = Script(options.folder, options.model, options.store)
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="plain", clean_session=False)
+    broker: BrokerAddress = options.broker
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id="plain",
+        clean_session=False,
+        transport=broker.transport,
+    )
     client.on_connect = script.connected
     client.on_subscribe = script.subscribed
     client.on_message = script.received
-    client.connect("127.0.0.1", options.port)
+    client.connect(broker.place, broker.port)
     client.loop_start()
     script.ready.wait()
     while True:

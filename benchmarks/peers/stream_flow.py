@@ -23,6 +23,7 @@ from bytewax.testing import run_main
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.peers.plain import Windows
+from foreshock_wire.broker import BrokerAddress
 
 AT_ONCE = 500
 COUNT = {"readings": 0, "scores": 0}
@@ -33,18 +34,23 @@ Sample = tuple[int, dict[str, float]]
 class Messages(DynamicSource[Any], StatelessSourcePartition[Any]):  # type: ignore[misc]
     """What the broker delivers, a list at a time."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, broker: BrokerAddress) -> None:
+        self._broker = broker
         self._queue: queue.SimpleQueue[mqtt.MQTTMessage] = queue.SimpleQueue()
 
     def build(self, _step_id: str, _index: int, _count: int) -> Messages:
         """Connect, and return when the subscription is confirmed."""
         subscribed = threading.Event()
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="flow", clean_session=False)
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id="flow",
+            clean_session=False,
+            transport=self._broker.transport,
+        )
         client.on_connect = lambda client, *_: client.subscribe("single/+/sample", qos=1)
         client.on_subscribe = lambda *_: subscribed.set()
         client.on_message = lambda _client, _data, message: self._queue.put(message)
-        client.connect("127.0.0.1", self._port)
+        client.connect(self._broker.place, self._broker.port)
         client.loop_start()
         subscribed.wait()
         threading.Thread(target=_tell, daemon=True).start()
@@ -82,7 +88,7 @@ def decoded(message: mqtt.MQTTMessage) -> tuple[str, Sample]:
     return message.topic.split("/")[1], (body.pop("t"), body)
 
 
-def flow_of(port: int, folder: Path, model: Path) -> Dataflow:
+def flow_of(broker: BrokerAddress, folder: Path, model: Path) -> Dataflow:
     """Return the dataflow: decode, windows of each machine with their scores, store."""
 
     def advance(windows: Windows | None, sample: Sample) -> tuple[Windows, list[list[float]]]:
@@ -93,7 +99,7 @@ def flow_of(port: int, folder: Path, model: Path) -> Dataflow:
 
     shared = Windows.load(model)
     flow = Dataflow("foreshock")
-    samples = op.map("decode", op.input("messages", flow, Messages(port)), decoded)
+    samples = op.map("decode", op.input("messages", flow, Messages(broker)), decoded)
     op.output("scores", op.stateful_flat_map("windows", samples, advance), Scores(folder))
     return flow
 
@@ -107,11 +113,11 @@ def _tell() -> None:
 def main() -> None:
     """Run until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--broker", type=BrokerAddress.parse, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     options = parser.parse_args()
-    run_main(flow_of(options.port, options.folder, options.model))
+    run_main(flow_of(options.broker, options.folder, options.model))
 
 
 if __name__ == "__main__":
