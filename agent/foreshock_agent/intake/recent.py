@@ -58,47 +58,63 @@ def first_of_each(track: Int64, time_ns: Int64) -> Bool:
 
 
 class Recent:
-    """All keys that were added, less those that `forget` let go."""
+    """All keys that were added, less those that `forget` let go.
+
+    They lie in two columns: a large sorted run, a small sorted one, and what is not sorted yet. Keys
+    are copied into these: thousands of small arrays that live on would leave holes behind in memory.
+    """
 
     def __init__(self) -> None:
-        none = np.empty(0, np.int64)
-        self._large = Run(none, none)
-        self._small = Run(none, none)
-        self._fresh: list[Run] = []
-        self._fresh_count = 0
+        self._keys = Run(np.empty(SMALL, np.int64), np.empty(SMALL, np.int64))
+        self._large_end = self._small_end = self._end = 0
 
     def __len__(self) -> int:
-        return len(self._large.track) + len(self._small.track) + self._fresh_count
+        return self._end
 
     def add(self, track: Int64, time_ns: Int64) -> None:
         """Remember keys; they are not sorted before somebody asks."""
-        self._fresh.append(Run(track, time_ns))
-        self._fresh_count += len(track)
+        end = self._end + len(track)
+        self._make_room(end)
+        self._put(self._end, Run(track, time_ns))
+        self._end = end
 
     def holds(self, track: Int64, time_ns: Int64) -> Bool:
         """Say of each key whether it is remembered."""
         self._sort()
-        return self._large.holds(track, time_ns) | self._small.holds(track, time_ns)
+        large = self._part(0, self._large_end)
+        small = self._part(self._large_end, self._small_end)
+        return large.holds(track, time_ns) | small.holds(track, time_ns)
 
     def forget(self, before_ns: Int64) -> None:
         """Let go what is older than its track's entry in `before_ns` int64[tracks]."""
-        runs = [self._large, self._small, *self._fresh]
-        track, time_ns = (np.concatenate(part) for part in zip(*runs, strict=True))
-        kept = time_ns >= before_ns[track]
-        self._large = Run.of(track[kept], time_ns[kept])
-        self._small = Run(track[:0], time_ns[:0])
-        self._fresh, self._fresh_count = [], 0
+        keys = self._part(0, self._end)
+        kept = keys.time_ns >= before_ns[keys.track]
+        ends = (self._large_end, self._small_end, self._end)
+        self._large_end, self._small_end, self._end = (
+            int(np.count_nonzero(kept[:end])) for end in ends
+        )
+        self._keys = Run(keys.track[kept], keys.time_ns[kept])
+
+    def _part(self, begin: int, end: int) -> Run:
+        return Run(self._keys.track[begin:end], self._keys.time_ns[begin:end])
+
+    def _put(self, begin: int, keys: Run) -> None:
+        for column, values in zip(self._keys, keys, strict=True):
+            column[begin : begin + len(values)] = values
+
+    def _make_room(self, count: int) -> None:
+        have = len(self._keys.track)
+        if count > have:
+            held, room = self._part(0, self._end), max(count, 2 * have)
+            self._keys = Run(np.empty(room, np.int64), np.empty(room, np.int64))
+            self._put(0, held)
 
     def _sort(self) -> None:
-        if not self._fresh:
+        """Sort what is not: into the small run, or all into the large one when that has grown."""
+        if self._small_end == self._end:
             return
-        runs = [self._small, *self._fresh]
-        self._fresh, self._fresh_count = [], 0
-        self._small = _merged(runs)
-        if len(self._small.track) > max(SMALL, len(self._large.track) // 4):
-            self._large = _merged([self._large, self._small])
-            self._small = Run(self._small.track[:0], self._small.time_ns[:0])
-
-
-def _merged(runs: list[Run]) -> Run:
-    return Run.of(*(np.concatenate(part) for part in zip(*runs, strict=True)))
+        if self._end - self._large_end > max(SMALL, self._large_end // 4):
+            self._large_end = self._end
+        begin = 0 if self._large_end == self._end else self._large_end
+        self._put(begin, Run.of(*self._part(begin, self._end)))
+        self._small_end = self._end

@@ -20,6 +20,9 @@ PAGE_BYTES: Final = 2048
 commit of a second writes a third less; with a quarter, large chunks would cost half as much again.
 A database that is there already keeps its size."""
 
+READER_CACHE_KIB: Final = 256
+"""A reader goes through the rows once, in their order: an eighth of SQLite's own is as fast."""
+
 
 class NoStoreError(ForeshockError):
     """There is no database that can be read."""
@@ -54,6 +57,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         )
         found.text_factory = _text
         found.execute("PRAGMA query_only=1")
+        found.execute(f"PRAGMA cache_size={-READER_CACHE_KIB}")
         return found
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
     connection.text_factory = _text

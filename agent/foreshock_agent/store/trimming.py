@@ -8,7 +8,7 @@ from foreshock_agent.store import chunks
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from foreshock_agent.store.chunks import Bool, ChunkDamagedError, Found
     from foreshock_wire.batch import Readings
@@ -38,11 +38,11 @@ class Trimming:
         """
         pending_n = chunks.first_pending(self._db)
         upto_n = snapshot_n if pending_n is None else min(snapshot_n, pending_n - 1)
-        old = self._chunks(
+        old = self._numbers(
             "kept = 0 AND settled_ns < ? AND n <= ? ORDER BY n LIMIT ?",
             (newest_ns, upto_n, TRIM_CHUNKS),
         )
-        for chunk in old:
+        for chunk in self._opened(old):
             chunks.keep_only(self._db, chunk, needed(chunk.readings))
         self._trim_kept(needed)
         return len(old) == TRIM_CHUNKS
@@ -50,17 +50,21 @@ class Trimming:
     def _trim_kept(self, needed: Callable[[Readings], Bool]) -> None:
         """Look through a part of the kept chunks, from where the last call ended."""
         limit = TRIM_CHUNKS // 4
-        some = self._chunks("kept = 1 AND n > ? ORDER BY n LIMIT ?", (self._kept_n, limit))
-        self._kept_n = some[-1].n if len(some) == limit else 0
-        for chunk in some:
+        some = self._numbers("kept = 1 AND n > ? ORDER BY n LIMIT ?", (self._kept_n, limit))
+        self._kept_n = some[-1] if len(some) == limit else 0
+        for chunk in self._opened(some):
             still = needed(chunk.readings)
             if not still.all():
                 chunks.keep_only(self._db, chunk, still)
 
-    def _chunks(self, where: str, values: tuple[int, ...]) -> list[Found]:
-        """Return delivered chunks; damaged ones are put aside, after all were found."""
-        damaged: list[ChunkDamagedError] = []
-        found = list(chunks.find(self._db, where, values, damaged.append))
-        for fault in damaged:
-            self._damaged(fault)
-        return found
+    def _numbers(self, where: str, values: tuple[int, ...]) -> list[int]:
+        query = f"SELECT n FROM chunks WHERE {where}"  # noqa: S608 - constants
+        return [n for (n,) in self._db.execute(query, values)]
+
+    def _opened(self, numbers: list[int]) -> Iterator[Found]:
+        """Yield delivered chunks, one in memory at a time; damaged ones are put aside instead."""
+        for n in numbers:
+            damaged: list[ChunkDamagedError] = []
+            yield from list(chunks.find(self._db, "n = ?", (n,), damaged.append))
+            for fault in damaged:
+                self._damaged(fault)
