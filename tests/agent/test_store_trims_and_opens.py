@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,26 @@ def test_a_large_commit_becomes_small_chunks_that_go_up_in_order(bench: Bench) -
     assert ranges == [(1, chunks.MOST_ROWS), (chunks.MOST_ROWS + 1, 2 * slots)]
     assert readings_of(bench, "pump-1") == list(range(slots))
     assert Ledger.read(bench.settings.database).broken == []
+
+
+def test_a_trim_holds_one_chunk_at_a_time(bench: Bench) -> None:
+    each = 500
+    for number in range(20):
+        slots = range(number * each, (number + 1) * each)
+        bench.step(*(bench.delivery(healthy(1, slot), "pump-1") for slot in slots))
+        bench.commit()
+    with closing(sqlite3.connect(bench.settings.database)) as db:
+        unpacked = [batch.time_ns.nbytes * 3 for batch in chunks.stored_readings(db)]
+    bench.step(LakeAcked(bench.store.epoch, Stream.READINGS, 2 * 20 * each))
+    tracemalloc.start()
+    try:
+        bench.trim(10 * MINUTE_NS)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(unpacked) == 20
+    assert most < sum(unpacked)
+    assert readings_of(bench, "pump-1") == list(range(19 * each, 20 * each))
 
 
 def test_channels_that_no_window_uses_are_trimmed_too(bench: Bench) -> None:

@@ -57,9 +57,12 @@ Epoch = Annotated[str, Field(pattern=r"^[0-9a-z]{1,40}$")]
 
 
 class Message(BaseModel):
-    """Base of the control messages."""
+    """Base of the control messages.
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    A message's checks are built when it is first used: a process uses few of the types.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
     v: Literal[1] = 1
 
     def to_bytes(self) -> bytes:

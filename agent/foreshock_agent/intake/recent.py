@@ -89,11 +89,13 @@ class Recent:
         """Let go what is older than its track's entry in `before_ns` int64[tracks]."""
         keys = self._part(0, self._end)
         kept = keys.time_ns >= before_ns[keys.track]
+        for column in keys:
+            left = column[kept]
+            column[: len(left)] = left
         ends = (self._large_end, self._small_end, self._end)
         self._large_end, self._small_end, self._end = (
             int(np.count_nonzero(kept[:end])) for end in ends
         )
-        self._keys = Run(keys.track[kept], keys.time_ns[kept])
 
     def _part(self, begin: int, end: int) -> Run:
         return Run(self._keys.track[begin:end], self._keys.time_ns[begin:end])
@@ -105,7 +107,7 @@ class Recent:
     def _make_room(self, count: int) -> None:
         have = len(self._keys.track)
         if count > have:
-            held, room = self._part(0, self._end), max(count, 2 * have)
+            held, room = self._part(0, self._end), max(count, have * 3 // 2)
             self._keys = Run(np.empty(room, np.int64), np.empty(room, np.int64))
             self._put(0, held)
 

@@ -210,7 +210,7 @@ class Machines:
         while len(self._recent) > RECENT_KEYS and reach_ns:
             reach_ns //= 2
             self._forget_before(reach_ns)
-        self._forget_at = max(RECENT_KEYS // 4, 2 * len(self._recent))
+        self._forget_at = max(RECENT_KEYS // 4, len(self._recent) * 5 // 4)
 
     def _forget_before(self, reach_ns: int) -> None:
         tracks = self.tracks
