@@ -60,8 +60,8 @@ def first_of_each(track: Int64, time_ns: Int64) -> Bool:
 class Recent:
     """All keys that were added, less those that `forget` let go.
 
-    They lie in two columns: a large sorted run, a small sorted one, and what is not sorted yet. Keys
-    are copied into these: thousands of small arrays that live on would leave holes behind in memory.
+    They lie in two columns: a large sorted run, a small sorted one, and what is not sorted yet.
+    Keys are copied into these: thousands of small arrays that live on would leave holes in memory.
     """
 
     def __init__(self) -> None:
