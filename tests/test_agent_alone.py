@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements" / "agent.txt"
 CENTRE_ONLY = ("pandas", "scipy", "sklearn", "xgboost", "mlflow", "onnx", "pyarrow", "deltalake")
+UPDATE_ONLY = ("tuf", "securesystemslib", "cryptography")
 LARGEST_MB = 260
 AT = Gateway("site-1", "gw-1")
 NAMES = [channel.id for channel in CHANNELS]
@@ -115,6 +116,19 @@ def test_every_module_of_the_agent_imports_there(alone: Alone) -> None:
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10
+
+
+def test_a_service_loads_what_an_update_needs_when_one_comes(alone: Alone) -> None:
+    code = (
+        "import sys, foreshock.cli, foreshock_agent.cli, foreshock_agent.lifetime, onnxruntime\n"
+        "early = [name for name in sys.argv[1:] if name in sys.modules]\n"
+        "import foreshock_agent.update.tuf_client\n"
+        "print(json.dumps([early, [name for name in sys.argv[1:] if name in sys.modules]]))"
+    )
+    done = alone.run("-c", f"import json\n{code}", *UPDATE_ONLY)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[], list(UPDATE_ONLY)]
 
 
 def test_the_model_file_says_there_what_it_says_here(
