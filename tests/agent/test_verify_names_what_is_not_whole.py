@@ -9,6 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from foreshock_agent.cli import cli
+from foreshock_agent.damage import rescue
+from foreshock_agent.damage.errors import StoreDamagedError
+from foreshock_agent.uplink.outbox import Outbox
 from foreshock_wire.topics import Stream
 from tests.agent.rig import Bench, healthy
 
@@ -64,3 +67,19 @@ def test_each_fault_is_named(bench: Bench, tmp_path: Path, statement: str, named
     code, _, output = verified(tmp_path)
     assert code == 1
     assert named in output
+
+
+def test_a_schema_that_is_no_text_any_more_is_told(tmp_path: Path) -> None:
+    with closing(Bench(tmp_path)) as bench:
+        database = bench.settings.database
+    damaged = bytearray(database.read_bytes())
+    name = damaged.index(b"tablechunkschunks") + len(b"table")
+    statement = damaged.index(b"CREATE TABLE", name)
+    damaged[name] = damaged[statement] = 0xF3
+    database.write_bytes(damaged)
+    result = CliRunner().invoke(cli, ["verify", "--config", str(tmp_path / "agent.toml")])
+    assert isinstance(result.exception, StoreDamagedError)
+    with rescue.readable(database) as readable:
+        assert readable is not None
+    with pytest.raises(StoreDamagedError):
+        Outbox(database)

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from foreshock_agent.damage.errors import corruption_told
+from foreshock_agent.damage.errors import SQLITE_ERRORS, corruption_told
 from foreshock_wire.errors import ForeshockError
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ PAGE_BYTES: Final = 2048
 """Half of SQLite's own: most pages of a commit change in a few bytes, and each is written whole. A
 commit of a second writes a third less; with a quarter, large chunks would cost half as much again.
 A database that is there already keeps its size."""
-
-READER_CACHE_KIB: Final = 256
-"""A reader goes through the rows once, in their order: an eighth of SQLite's own is as fast."""
 
 
 class NoStoreError(ForeshockError):
@@ -38,13 +35,16 @@ def looking(database: Path) -> Iterator[sqlite3.Connection]:
     """
     if not database.exists():
         raise NoStoreError(f"{database} does not exist: has the agent run with these settings?")
-    with corruption_told(), closing(connect(database, read_only=True)) as db:
+    with corruption_told(SQLITE_ERRORS), closing(connect(database, read_only=True)) as db:
         db.execute("BEGIN")
         yield db
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open the database; WAL with `synchronous=FULL`, so that a commit survives a power cut."""
+    """Open the database; WAL with `synchronous=FULL`, so that a commit survives a power cut.
+
+    Read only, nothing of the file is looked at yet: it may be damaged.
+    """
     if read_only:
         # Without a log beside it SQLite would make one, which a read-only folder does not take.
         alone = not path.with_name(path.name + "-wal").exists()
@@ -57,7 +57,6 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         )
         found.text_factory = _text
         found.execute("PRAGMA query_only=1")
-        found.execute(f"PRAGMA cache_size={-READER_CACHE_KIB}")
         return found
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
     connection.text_factory = _text

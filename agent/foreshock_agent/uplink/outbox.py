@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from foreshock_agent.damage.errors import StoreDamagedError, UnreadableError, corruption_told
+from foreshock_agent.damage.errors import (
+    SQLITE_ERRORS,
+    StoreDamagedError,
+    UnreadableError,
+    corruption_told,
+)
 from foreshock_agent.settings import RECORD_BYTES
 from foreshock_agent.store import gaps
 from foreshock_agent.store.database import connect
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
 
     from foreshock_agent.store.streams import Piece
 
+
+CACHE_KIB: Final = 256
+"""Rows are gone through once, in their order: an eighth of SQLite's own cache is as fast."""
 
 LOST_BY_LAKE: Final = "lost_by_lake"
 """Reason of a tombstone for what the lake had acknowledged, and does not hold any more."""
@@ -48,10 +56,15 @@ class Outbox:
     """Reads committed rows only; the oldest epoch first, in strict order of seq.
 
     What is not what was written, or is not there, is never passed on and never passed over.
+
+    Raises:
+        StoreDamagedError: the database is.
     """
 
     def __init__(self, database: Path) -> None:
         self._db = connect(database, read_only=True)
+        with corruption_told(SQLITE_ERRORS):  # it reads the schema
+            self._db.execute(f"PRAGMA cache_size={-CACHE_KIB}")
         self._open: Readings | None = None
 
     def close(self) -> None:
