@@ -22,6 +22,9 @@ QUIET_S: Final = 1.5
 WARM_UP: Final = 0.1
 """Share of the stream that is not measured: the first windows, caches and imports."""
 
+COOL_DOWN: Final = 0.05
+"""Share at its end: nothing fills the last commit any more, which then waits for its interval."""
+
 AHEAD: Final = {1: 20_000, 100: 1_500}
 """Messages before the consumer, by readings a message: so many that nobody waits for more, though
 peers tell how far they are ten times a second only (4,000 would hold all at 40,000 a second)."""
@@ -41,7 +44,7 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A measured run, between the end of the warm-up and the last reading."""
+    """A measured run, between the end of the warm-up and the begin of the cool-down."""
 
     per_s: float
     per_cpu_s: float
@@ -101,10 +104,9 @@ def steady(consumer: Consumer, broker: str, broker_pid: int, frames: Frames, lim
 
 
 def _figures(looks: list[Look]) -> Run:
-    last = looks[-1]
-    warm = (look for look in looks if WARM_UP * last.readings <= look.readings < last.readings)
-    first = next(warm, looks[0])
-    fed = [look for look in looks if look.feeder_cpu_s and look.at_s >= first.at_s] or [first]
+    measured = _between(looks, WARM_UP, 1 - COOL_DOWN)
+    first, last = measured[0], measured[-1]
+    fed = [look for look in measured if look.feeder_cpu_s] or [first]
     count, seconds = last.readings - first.readings, last.at_s - first.at_s
     cpu_s = max(last.usage.cpu_s - first.usage.cpu_s, 1 / TICKS_A_SECOND)
     return Run(
@@ -117,6 +119,16 @@ def _figures(looks: list[Look]) -> Run:
         feeder_cpu=(fed[-1].feeder_cpu_s - first.feeder_cpu_s)
         / max(fed[-1].at_s - first.at_s, LOOK_S),
     )
+
+
+def _between(looks: list[Look], begin: float, end: float) -> list[Look]:
+    """Return the looks from one share of the readings to another; all, if they came in one go."""
+    total = looks[-1].readings
+    reached = (share * total for share in (begin, end))
+    first, last = (
+        next(at for at, look in enumerate(looks) if look.readings >= enough) for enough in reached
+    )
+    return looks[first : last + 1] if first < last else looks
 
 
 def killed(consumer: Consumer, broker: str, broker_pid: int, frames: Frames) -> Kept:
